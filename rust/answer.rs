@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! SYN in, SYN,ACK out; no state is made.
+
+use crate::{
+    netfilter::{
+        conntrack::Tracked,
+        cookie::Flow,
+        route,
+        skb::{OwnedSkb, SkBuff},
+        tcp_clock_ms, Net,
+    },
+    tcp::{handshake, ipv4, Offer, Repr, Rule, Segment},
+};
+use kernel::prelude::*;
+
+/// How a packet for the client stands to conntrack.
+enum As {
+    /// As the server's answer in the connection of the packet that it answers: addresses are
+    /// translated back, and OUTPUT rules see it as ESTABLISHED.
+    Reply,
+    /// As none of conntrack's business.
+    Untracked,
+}
+
+/// Answers a SYN that conntrack knows nothing of. The window is closed: nobody looks at data before
+/// the server is there.
+pub(crate) fn immediate(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule) {
+    answer(net, skb, syn, rule, 0, As::Untracked);
+}
+
+/// Answers a SYN with a fresh entry, which goes with it. The window shows the engine a first flight.
+pub(crate) fn deferred(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule) {
+    answer(net, skb, syn, rule, rule.first_flight(), As::Reply);
+}
+
+/// The same for a SYN whose entry has just been deleted.
+pub(crate) fn deferred_untracked(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule) {
+    answer(net, skb, syn, rule, rule.first_flight(), As::Untracked);
+}
+
+/// The connection of `skb` as its client sees it: before any translation of addresses, so that a
+/// cookie does not depend on which server DNAT picks.
+pub(crate) fn client_flow(skb: &SkBuff, segment: &Segment) -> Option<Flow> {
+    if let Tracked::Yes { ct, .. } = skb.tracked() {
+        return Some(ct.flow());
+    }
+    let ip = skb.ipv4()?;
+    Some(Flow {
+        src: ip.src,
+        dst: ip.dst,
+        src_port: segment.src_port(),
+        dst_port: segment.dst_port(),
+    })
+}
+
+fn answer(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule, window: u16, how: As) {
+    let Some(flow) = client_flow(skb, syn) else {
+        return;
+    };
+    let offer = Offer::of(syn, rule);
+    let cookie = flow.cookie(syn.seq(), offer.mss);
+    let repr = handshake::answer(syn, rule, &offer, cookie, window, tcp_clock_ms());
+    // A SYN,ACK that cannot be sent is as good as lost: the client sends its SYN again.
+    let _ = send_back(net, skb, &repr, how);
+}
+
+/// Resets the client that sent `segment`.
+pub(crate) fn reset(net: &Net, skb: &SkBuff, segment: &Segment) {
+    // A reset that cannot be sent is as good as lost: the client's next packet gets another.
+    let _ = send_back(net, skb, &handshake::reset(segment), As::Untracked);
+}
+
+/// Sends `repr` to where `skb` came from.
+fn send_back(net: &Net, skb: &SkBuff, repr: &Repr, how: As) -> Result {
+    let ip = skb.ipv4().ok_or(EINVAL)?;
+    let header = ipv4::Repr {
+        src: ip.dst,
+        dst: ip.src,
+        tos: 0,
+        ttl: net.default_ttl(),
+    };
+    let mut out = OwnedSkb::tcp_v4(&header, repr)?;
+    route::route(net, &mut out, skb)?;
+    match (how, skb.tracked()) {
+        (As::Reply, Tracked::Yes { ct, .. }) => out.attach_reply(ct),
+        _ => out.untrack(),
+    }
+    route::send(net, out);
+    Ok(())
+}

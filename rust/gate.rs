@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Clients that wait: born, looked up, refused.
+//!
+//! A waiting client is a confirmed conntrack entry and nothing else. Conntrack owns it: it frees it
+//! at its timeout, with `conntrack -D`, with its namespace. We change it in two places only. `enter`
+//! fills it while it is still unconfirmed, and so known to one CPU; `open` takes it by one
+//! compare-and-exchange on the last word and then deletes it. Everybody else reads. When the module
+//! goes, `relay` deletes what waits; should an entry be missed, the kernel's own guard (see
+//! `conntrack::hold`) drops its packets without us, until it times out.
+
+use crate::{
+    answer,
+    netfilter::{
+        conntrack::{self, Conn, Status},
+        hook::Verdict,
+        skb::SkBuff,
+        Net,
+    },
+    tcp::{
+        handshake,
+        state::{Marks, COOKIE_LIFE},
+        Phase, Segment, Waiting,
+    },
+};
+
+/// How long a client may wait for a verdict, in seconds.
+const GATE_TIMEOUT: u32 = 30;
+
+/// Where the connection stands.
+pub(crate) fn phase(ct: &Conn) -> Phase {
+    // The status first: who sees its bits sees the words that were stored before.
+    let marks = Marks {
+        seq_adjust: ct.is(Status::SeqAdjust),
+        fixed_timeout: ct.is(Status::FixedTimeout),
+        seqadj: ct.has_seqadj(),
+        expires: ct.expires(),
+    };
+    let phase = Phase::of(ct.synproxy().map(|words| words.load()), marks);
+    match phase {
+        // Its client, or an operator, has ended it.
+        Phase::Waiting(_) if ct.is(Status::Dying) || ct.is_closed() => Phase::Refused,
+        _ => phase,
+    }
+}
+
+/// Whether `segment` starts a new connection on the ports of one that waits.
+pub(crate) fn is_new_syn(waiting: &Waiting, segment: &Segment) -> bool {
+    segment.is_syn() && segment.seq() != waiting.client_isn
+}
+
+/// The ACK of a client at the rule for `--none`: with a valid cookie it makes the packet's new entry
+/// a waiting one. Data that comes with it was not seen by an engine and is sent again.
+pub(crate) fn enter(skb: &mut SkBuff, ack: &Segment) -> Verdict {
+    // In silence: a segment of a good client that was overtaken has a bad cookie, too.
+    let Some(mss) = answer::client_flow(skb, ack).and_then(|flow| flow.check(ack.seq(), ack.ack()))
+    else {
+        return Verdict::Drop;
+    };
+    let waiting = handshake::accept(ack, mss);
+    match conntrack::hold(
+        skb,
+        waiting.pack(),
+        GATE_TIMEOUT.saturating_add(COOKIE_LIFE),
+    ) {
+        Ok(()) => Verdict::Consume,
+        Err(_) => Verdict::Drop,
+    }
+}
+
+/// A verdict that comes too late: the client learns that there will be no connection.
+pub(crate) fn refuse(net: &Net, skb: &SkBuff, segment: &Segment) {
+    if segment.is_ack() {
+        answer::reset(net, skb, segment);
+    }
+}

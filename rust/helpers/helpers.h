@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Inline functions and macros of the kernel, made callable from Rust. bindgen
+ * reads this file, and each helper file checks its definitions against it.
+ */
+#ifndef XT_SYNPROXY_HELPERS_H
+#define XT_SYNPROXY_HELPERS_H
+
+#include <linux/ip.h>
+#include <linux/netfilter/x_tables.h>
+#include <linux/skbuff.h>
+#include <linux/tcp.h>
+#include <net/net_namespace.h>
+#include <net/netfilter/nf_conntrack.h>
+#include <net/netfilter/nf_conntrack_extend.h>
+
+/* linux/jiffies.h: libclang takes HZ for that of userspace. */
+unsigned int rust_helper_hz(void);
+
+/* linux/bitops.h */
+void rust_helper_set_bit(unsigned int nr, unsigned long *addr);
+
+/* linux/skbuff.h */
+struct sk_buff *rust_helper_alloc_skb(unsigned int size);
+void rust_helper_skb_reserve(struct sk_buff *skb, unsigned int len);
+void rust_helper_skb_reset_network_header(struct sk_buff *skb);
+unsigned int rust_helper_skb_network_offset(const struct sk_buff *skb);
+void rust_helper_skb_dst_set_noref(struct sk_buff *skb, const struct sk_buff *from);
+int rust_helper_skb_iif(const struct sk_buff *skb);
+u32 rust_helper_skb_mark(const struct sk_buff *skb);
+void rust_helper_skb_set_mark(struct sk_buff *skb, u32 mark);
+void rust_helper_skb_set_protocol(struct sk_buff *skb, u16 protocol);
+void rust_helper_inet_proto_csum_replace4(__sum16 *sum, struct sk_buff *skb,
+					  u32 from, u32 to);
+
+/* linux/ip.h, net/ip.h */
+const struct iphdr *rust_helper_ip_hdr(const struct sk_buff *skb);
+u8 rust_helper_ip_default_ttl(const struct net *net);
+
+/* net/tcp.h */
+unsigned int rust_helper_max_tcp_header(void);
+u32 rust_helper_tcp_clock_ms(void);
+u16 rust_helper_tcp_v4_pseudo_sum(unsigned int len, __be32 saddr, __be32 daddr);
+
+/* net/netns/generic.h */
+void *rust_helper_net_generic(const struct net *net, unsigned int id);
+
+/* net/netfilter/nf_conntrack.h */
+struct nf_conn *rust_helper_nf_ct_get(const struct sk_buff *skb, unsigned int *ctinfo);
+void rust_helper_nf_ct_set(struct sk_buff *skb, struct nf_conn *ct, unsigned int ctinfo);
+void rust_helper_nf_conntrack_get(struct nf_conn *ct);
+void rust_helper_nf_ct_put(struct nf_conn *ct);
+unsigned long rust_helper_nf_ct_expires(const struct nf_conn *ct);
+bool rust_helper_nf_is_loopback_packet(const struct sk_buff *skb);
+struct nf_conn *rust_helper_nf_ct_tuplehash_to_ctrack(const struct nf_conntrack_tuple_hash *hash);
+const struct nf_conntrack_zone *rust_helper_nf_ct_zone_dflt(void);
+bool rust_helper_tcp_loose(const struct net *net);
+
+/* net/netfilter/nf_conntrack_extend.h */
+void *rust_helper_nf_ct_ext_find(const struct nf_conn *ct, unsigned int id);
+
+/* net/netfilter/nf_conntrack_ecache.h */
+void rust_helper_nf_conntrack_event_cache(unsigned int event, struct nf_conn *ct);
+
+/* What gcc makes of the types that libclang has laid out. */
+struct xt_synproxy_layout {
+	size_t nf_conn;
+	size_t nf_conn_status;
+	size_t nf_conn_proto;
+	size_t nf_hook_ops;
+	size_t nf_hook_state;
+	size_t nf_nat_range2;
+	size_t pernet_operations;
+	size_t xt_action_param;
+	size_t xt_match;
+	size_t xt_target;
+	size_t xt_tgchk_param;
+};
+
+extern const struct xt_synproxy_layout xt_synproxy_layout;
+
+#endif

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+#include <linux/skbuff.h>
+#include <net/checksum.h>
+#include <net/dst.h>
+
+#include "helpers.h"
+
+struct sk_buff *rust_helper_alloc_skb(unsigned int size)
+{
+	return alloc_skb(size, GFP_ATOMIC);
+}
+
+void rust_helper_skb_reserve(struct sk_buff *skb, unsigned int len)
+{
+	skb_reserve(skb, len);
+}
+
+void rust_helper_skb_reset_network_header(struct sk_buff *skb)
+{
+	skb_reset_network_header(skb);
+}
+
+unsigned int rust_helper_skb_network_offset(const struct sk_buff *skb)
+{
+	return skb_network_offset(skb);
+}
+
+void rust_helper_skb_dst_set_noref(struct sk_buff *skb, const struct sk_buff *from)
+{
+	skb_dst_set_noref(skb, skb_dst(from));
+}
+
+int rust_helper_skb_iif(const struct sk_buff *skb)
+{
+	return skb->skb_iif;
+}
+
+u32 rust_helper_skb_mark(const struct sk_buff *skb)
+{
+	return skb->mark;
+}
+
+void rust_helper_skb_set_mark(struct sk_buff *skb, u32 mark)
+{
+	skb->mark = mark;
+}
+
+void rust_helper_skb_set_protocol(struct sk_buff *skb, u16 protocol)
+{
+	skb->protocol = htons(protocol);
+}
+
+void rust_helper_inet_proto_csum_replace4(__sum16 *sum, struct sk_buff *skb,
+					  u32 from, u32 to)
+{
+	inet_proto_csum_replace4(sum, skb, cpu_to_be32(from), cpu_to_be32(to), false);
+}

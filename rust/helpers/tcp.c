@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+#include <net/tcp.h>
+
+#include "helpers.h"
+
+unsigned int rust_helper_max_tcp_header(void)
+{
+	return MAX_TCP_HEADER;
+}
+
+u32 rust_helper_tcp_clock_ms(void)
+{
+	return tcp_clock_ms();
+}
+
+u16 rust_helper_tcp_v4_pseudo_sum(unsigned int len, __be32 saddr, __be32 daddr)
+{
+	return (__force u16)~tcp_v4_check(len, saddr, daddr, 0);
+}

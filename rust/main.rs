@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A SYN proxy that lets no packet out before it knows the protocol.
+//!
+//! A packet's way: a rule hands it to [`target`]; a SYN is answered by [`answer`]; the ACK of a
+//! valid cookie makes an entry in [`gate`]; a packet with a verdict opens the connection in
+//! [`open`]; what the server answers, and all that follows, passes [`relay`].
+
+use kernel::prelude::*;
+
+mod answer;
+mod gate;
+pub mod netfilter;
+mod open;
+mod relay;
+mod spstate;
+mod target;
+pub mod tcp;
+
+use netfilter::{pernet, xtables};
+
+module! {
+    type: SynProxy,
+    name: "xt_SYNPROXY",
+    authors: ["The xt_SYNPROXY developers"],
+    description: "xtables: SYN proxy that can wait for the protocol to be known",
+    license: "GPL v2",
+    alias: ["ipt_SYNPROXY", "xt_spstate", "ipt_spstate", "ip6t_spstate"],
+}
+
+// Dropped in this order: no rule can ask for what is gone.
+#[pin_data]
+struct SynProxy {
+    #[pin]
+    target: xtables::TargetRegistration<target::SynProxyV0>,
+    #[pin]
+    spstate: xtables::MatchRegistration<spstate::SpState>,
+    #[pin]
+    relay: pernet::Registration<relay::Relay>,
+}
+
+impl kernel::InPlaceModule for SynProxy {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        // Initialised in the order written: a rule must find its namespace's data.
+        pin_init::pin_init_scope(move || {
+            netfilter::check_layout()?;
+            Ok(try_pin_init!(Self {
+                relay <- pernet::Registration::new(),
+                spstate <- xtables::MatchRegistration::new(module),
+                target <- xtables::TargetRegistration::new(module),
+            }))
+        })
+    }
+}

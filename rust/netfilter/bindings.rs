@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The C side, as bindgen sees it; for this folder only.
+
+#![allow(
+    clippy::all,
+    clippy::cast_lossless,
+    clippy::ptr_as_ptr,
+    clippy::ref_as_ptr,
+    clippy::undocumented_unsafe_blocks,
+    dead_code,
+    improper_ctypes,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    unreachable_pub,
+    unsafe_op_in_unsafe_fn
+)]
+
+use kernel::bindings::*;
+pub use kernel::bindings::{
+    consume_skb, net, net_device, nf_conntrack, sk_buff, sk_skb_reason_drop, skb_copy_bits,
+    skb_ensure_writable, skb_partial_csum_set, skb_put, sock,
+};
+
+type __kernel_size_t = usize;
+type __kernel_ssize_t = isize;
+
+include!(env!("XT_SYNPROXY_BINDINGS"));

@@ -1,0 +1,558 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Connection tracking.
+//!
+//! C headers: [`include/net/netfilter/nf_conntrack.h`](srctree/include/net/netfilter/nf_conntrack.h),
+//! [`include/net/netfilter/nf_conntrack_extend.h`](srctree/include/net/netfilter/nf_conntrack_extend.h)
+
+use super::{
+    bindings,
+    cookie::Flow,
+    hook::point,
+    skb::{OwnedSkb, SkBuff},
+    Net,
+};
+use crate::tcp::timestamp::Direction;
+use core::{ops::Deref, ptr::NonNull};
+use kernel::{
+    error::to_result,
+    ffi,
+    prelude::*,
+    sync::atomic::{Acquire, Atomic, Full, Relaxed, Release},
+    types::Opaque,
+};
+
+/// Bits of an entry's status, `enum ip_conntrack_status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Status {
+    /// The entry is in the table, or was.
+    Confirmed = bindings::ip_conntrack_status_IPS_CONFIRMED_BIT,
+    /// Sequence numbers are to be adjusted.
+    SeqAdjust = bindings::ip_conntrack_status_IPS_SEQ_ADJUST_BIT,
+    /// The entry is being deleted.
+    Dying = bindings::ip_conntrack_status_IPS_DYING_BIT,
+    /// Packets do not extend the entry's life.
+    FixedTimeout = bindings::ip_conntrack_status_IPS_FIXED_TIMEOUT_BIT,
+}
+
+/// Events for ctnetlink, `enum ip_conntrack_events`.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub enum Event {
+    /// The sequence adjustment has changed.
+    SeqAdj = bindings::ip_conntrack_events_IPCT_SEQADJ,
+    /// The synproxy extension has changed.
+    SynProxy = bindings::ip_conntrack_events_IPCT_SYNPROXY,
+}
+
+/// The extensions of an entry that matter here, `enum nf_ct_ext_id`.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+enum Extension {
+    Helper = bindings::nf_ct_ext_id_NF_CT_EXT_HELPER,
+    SeqAdj = bindings::nf_ct_ext_id_NF_CT_EXT_SEQADJ,
+    SynProxy = bindings::nf_ct_ext_id_NF_CT_EXT_SYNPROXY,
+}
+
+/// The synproxy extension, `struct nf_conn_synproxy`: `isn`, `its`, `tsoff`.
+///
+/// The words are shared with every CPU that has a packet of the connection, and with ctnetlink,
+/// which reads them. The last one decides who may change the others: see `gate` and `relay`.
+#[repr(transparent)]
+pub struct SynProxy([Atomic<u32>; 3]);
+
+impl SynProxy {
+    /// The words as they are. Whoever has seen the entry's status bits sees what was stored before
+    /// they were set.
+    pub fn load(&self) -> [u32; 3] {
+        let [isn, its, tsoff] = &self.0;
+        [isn.load(Relaxed), its.load(Relaxed), tsoff.load(Acquire)]
+    }
+
+    /// Stores all words, the last one last.
+    pub fn store(&self, words: [u32; 3]) {
+        let [isn, its, tsoff] = &self.0;
+        isn.store(words[0], Relaxed);
+        its.store(words[1], Relaxed);
+        tsoff.store(words[2], Release);
+    }
+
+    /// Changes the last word from `old` to `new`; of several callers one succeeds.
+    pub fn swap_last(&self, old: u32, new: u32) -> bool {
+        self.0[2].cmpxchg(old, new, Full).is_ok()
+    }
+}
+
+/// A conntrack entry, the kernel's `struct nf_conn`.
+#[repr(transparent)]
+pub struct Conn(Opaque<bindings::nf_conn>);
+
+/// A place in the network, as a tuple has it: the address as on the wire, the port in host order.
+pub type Endpoint = ([u8; 4], u16);
+
+impl Conn {
+    /// # Safety
+    ///
+    /// `ptr` must point to an entry that a reference is held on for `'a`.
+    unsafe fn from_raw<'a>(ptr: *mut bindings::nf_conn) -> &'a Self {
+        // SAFETY: The caller's promise; the type is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    pub(super) fn as_raw(&self) -> *mut bindings::nf_conn {
+        self.0.get()
+    }
+
+    /// Whether a status bit is set.
+    pub fn is(&self, bit: Status) -> bool {
+        // SAFETY: `status` is a valid word that everybody changes atomically.
+        let status = unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).status) };
+        status.load(Acquire) & (1 << bit as u32) != 0
+    }
+
+    /// Sets a status bit; stores before it are seen by who sees the bit.
+    pub fn set(&self, bit: Status) {
+        kernel::sync::barrier::smp_mb();
+        // SAFETY: `status` is a valid word that everybody changes atomically.
+        unsafe { bindings::rust_helper_set_bit(bit as u32, &raw mut (*self.as_raw()).status) }
+    }
+
+    fn extension(&self, id: Extension) -> Option<NonNull<ffi::c_void>> {
+        // SAFETY: `self` is valid; its extensions do not move once it is confirmed, and before that
+        // only its one packet knows it.
+        NonNull::new(unsafe { bindings::rust_helper_nf_ct_ext_find(self.as_raw(), id as u32) })
+    }
+
+    /// The synproxy extension, where the entry has one.
+    pub fn synproxy(&self) -> Option<&SynProxy> {
+        let ptr = self.extension(Extension::SynProxy)?;
+        // SAFETY: Three aligned words that live as long as the entry, and `Atomic` is transparent.
+        Some(unsafe { ptr.cast().as_ref() })
+    }
+
+    /// Whether the entry has the seqadj extension.
+    pub fn has_seqadj(&self) -> bool {
+        self.extension(Extension::SeqAdj).is_some()
+    }
+
+    /// Whether the entry has a helper.
+    pub fn has_helper(&self) -> bool {
+        self.extension(Extension::Helper).is_some()
+    }
+
+    /// Seconds until the entry expires, rounded down.
+    pub fn expires(&self) -> u32 {
+        // SAFETY: `self` is valid.
+        let jiffies = unsafe { bindings::rust_helper_nf_ct_expires(self.as_raw()) };
+        jiffies
+            .checked_div(hz() as usize)
+            .map_or(0, |seconds| u32::try_from(seconds).unwrap_or(u32::MAX))
+    }
+
+    /// Whether conntrack has seen the connection closed.
+    pub fn is_closed(&self) -> bool {
+        // SAFETY: `self` is a valid entry of a TCP connection; a byte is read whole.
+        let state = unsafe { (&raw const (*self.as_raw()).proto.tcp.state).read_volatile() };
+        u32::from(state) == bindings::tcp_conntrack_TCP_CONNTRACK_CLOSE
+            || u32::from(state) == bindings::tcp_conntrack_TCP_CONNTRACK_TIME_WAIT
+    }
+
+    /// The window that the client has announced, scaled down to what it writes into a segment.
+    pub fn client_window(&self) -> u16 {
+        // SAFETY: `self` is a valid entry of a TCP connection; a stale window does no harm.
+        let (window, scale) = unsafe {
+            let seen = &raw const (*self.as_raw()).proto.tcp.seen[0];
+            (
+                (&raw const (*seen).td_maxwin).read_volatile(),
+                (&raw const (*seen).td_scale).read_volatile(),
+            )
+        };
+        let window = window >> u32::from(scale & 0xf);
+        u16::try_from(window).unwrap_or(u16::MAX).max(1)
+    }
+
+    fn tuple(&self, direction: Direction) -> &bindings::nf_conntrack_tuple {
+        // SAFETY: `self` is valid, and its tuples do not change once it is in use.
+        unsafe {
+            let hashes = &(*self.as_raw()).tuplehash;
+            match direction {
+                Direction::Original => &hashes[0].tuple,
+                Direction::Reply => &hashes[1].tuple,
+            }
+        }
+    }
+
+    /// Who sends the packets of `direction`, before translation of addresses.
+    pub fn source(&self, direction: Direction) -> Endpoint {
+        let src = &self.tuple(direction).src;
+        // SAFETY: Of an IPv4 TCP connection these are the members in use.
+        let (ip, port) = unsafe { (src.u3.ip, src.u.tcp.port) };
+        (ip.to_ne_bytes(), u16::from_be(port))
+    }
+
+    /// Whom the packets of `direction` are for, before translation of addresses.
+    pub fn destination(&self, direction: Direction) -> Endpoint {
+        let dst = &self.tuple(direction).dst;
+        // SAFETY: Of an IPv4 TCP connection these are the members in use.
+        let (ip, port) = unsafe { (dst.u3.ip, dst.u.tcp.port) };
+        (ip.to_ne_bytes(), u16::from_be(port))
+    }
+
+    /// The connection as its client sees it.
+    pub fn flow(&self) -> Flow {
+        let (src, src_port) = self.source(Direction::Original);
+        let (dst, dst_port) = self.destination(Direction::Original);
+        Flow {
+            src,
+            dst,
+            src_port,
+            dst_port,
+        }
+    }
+
+    /// The entry's mark.
+    pub fn mark(&self) -> u32 {
+        // SAFETY: `self` is valid; a word is read whole.
+        unsafe { (&raw const (*self.as_raw()).mark).read_volatile() }
+    }
+
+    /// Sets the entry's mark.
+    pub fn set_mark(&self, mark: u32) {
+        // SAFETY: `self` is valid; a word is written whole.
+        unsafe { (&raw mut (*self.as_raw()).mark).write_volatile(mark) }
+    }
+
+    /// From now on `offset` is added to the sequence numbers of the server, and subtracted from the
+    /// client's acknowledgements.
+    pub fn translate_sequence(&self, offset: u32) {
+        // SAFETY: `self` is valid and has the seqadj extension, or nothing happens.
+        unsafe {
+            bindings::nf_ct_seqadj_init(
+                self.as_raw(),
+                bindings::ip_conntrack_info_IP_CT_ESTABLISHED_REPLY,
+                // CAST: Modulo 2^32, both.
+                offset as i32,
+            );
+        }
+        // With an offset of 0 the function above does nothing at all.
+        self.set(Status::SeqAdjust);
+    }
+
+    /// Tells ctnetlink's listeners.
+    pub fn event(&self, event: Event) {
+        // SAFETY: `self` is valid.
+        unsafe {
+            bindings::rust_helper_nf_conntrack_event_cache(event as u32, self.as_raw());
+        }
+    }
+
+    /// Takes the entry out of the table; `false` when somebody else has.
+    pub fn delete(&self) -> bool {
+        // SAFETY: `self` is valid, and stays so for whoever holds a reference.
+        unsafe { bindings::nf_ct_delete(self.as_raw(), 0, 0) }
+    }
+}
+
+/// Jiffies per second.
+fn hz() -> u32 {
+    // SAFETY: May be called at any time.
+    unsafe { bindings::rust_helper_hz() }
+}
+
+/// How a packet stands to conntrack.
+pub enum Tracked<'a> {
+    /// Conntrack has not seen it, or could make nothing of it: INVALID.
+    No,
+    /// Excepted from conntrack by a rule: UNTRACKED.
+    Untracked,
+    /// It belongs to an entry.
+    Yes {
+        /// The entry.
+        ct: &'a Conn,
+        /// Who sends it.
+        direction: Direction,
+        /// It is about the connection rather than of it: an ICMP error, or a reset by REJECT.
+        related: bool,
+    },
+}
+
+impl SkBuff {
+    /// How the packet stands to conntrack.
+    pub fn tracked(&self) -> Tracked<'_> {
+        let mut info = 0;
+        // SAFETY: `self` is valid and holds a reference on its entry.
+        let ct = unsafe { bindings::rust_helper_nf_ct_get(self.as_raw(), &mut info) };
+        if ct.is_null() {
+            return if info == bindings::ip_conntrack_info_IP_CT_UNTRACKED {
+                Tracked::Untracked
+            } else {
+                Tracked::No
+            };
+        }
+        Tracked::Yes {
+            // SAFETY: The packet holds the reference as long as it is borrowed.
+            ct: unsafe { Conn::from_raw(ct) },
+            direction: if info >= bindings::ip_conntrack_info_IP_CT_IS_REPLY {
+                Direction::Reply
+            } else {
+                Direction::Original
+            },
+            related: info == bindings::ip_conntrack_info_IP_CT_RELATED
+                || info == bindings::ip_conntrack_info_IP_CT_RELATED_REPLY,
+        }
+    }
+
+    /// The entry that a packet without one would belong to, going by its addresses in the default
+    /// zone, and whether the client sends it.
+    pub fn lookup(&self, net: &Net) -> Option<(ConnRef, Direction)> {
+        let mut tuple = bindings::nf_conntrack_tuple::default();
+        // SAFETY: The packet and the tuple are valid; a reference that is found is ours.
+        let hash = unsafe {
+            let nhoff = bindings::rust_helper_skb_network_offset(self.as_raw());
+            if !bindings::nf_ct_get_tuplepr(
+                self.as_raw(),
+                nhoff,
+                bindings::NFPROTO_IPV4 as u16,
+                net.as_raw(),
+                &mut tuple,
+            ) {
+                return None;
+            }
+            let zone = bindings::rust_helper_nf_ct_zone_dflt();
+            NonNull::new(bindings::nf_conntrack_find_get(net.as_raw(), zone, &tuple))?
+        };
+        // SAFETY: The hash is part of the entry that was found.
+        let (ct, dir) = unsafe {
+            (
+                bindings::rust_helper_nf_ct_tuplehash_to_ctrack(hash.as_ptr()),
+                hash.as_ref().tuple.dst.dir,
+            )
+        };
+        let direction = if dir == 0 {
+            Direction::Original
+        } else {
+            Direction::Reply
+        };
+        // INVARIANT: The look-up has taken the reference.
+        Some((ConnRef(NonNull::new(ct)?), direction))
+    }
+}
+
+/// A reference on an entry.
+///
+/// # Invariants
+///
+/// The reference is held as long as the value lives.
+pub struct ConnRef(NonNull<bindings::nf_conn>);
+
+impl Deref for ConnRef {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        // SAFETY: By the invariant.
+        unsafe { Conn::from_raw(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for ConnRef {
+    fn drop(&mut self) {
+        // SAFETY: The reference is ours to give back.
+        unsafe { bindings::rust_helper_nf_ct_put(self.0.as_ptr()) }
+    }
+}
+
+/// Puts the new entry of `skb` into the table as one of a client that waits: with the words of the
+/// synproxy extension, with a life of `seconds` that packets do not extend, and guarded.
+///
+/// The guard is `IPS_SEQ_ADJUST` without the seqadj extension: the kernel's own `nf_confirm` drops
+/// every packet of such an entry at POST_ROUTING and LOCAL_IN, and flowtables refuse it.
+///
+/// # Errors
+///
+/// `EEXIST` when the packet's entry is not new, or has an extension that the guard or we could
+/// not live with; `ENOMEM`; `EAGAIN` when the table has no place or another CPU was faster.
+pub fn hold(skb: &mut SkBuff, words: [u32; 3], seconds: u32) -> Result {
+    let Tracked::Yes { ct, .. } = skb.tracked() else {
+        return Err(EINVAL);
+    };
+    if ct.is(Status::Confirmed) || ct.has_seqadj() || ct.has_helper() {
+        return Err(EEXIST);
+    }
+    if ct.synproxy().is_none() {
+        // SAFETY: Unconfirmed: nobody but our packet knows the entry.
+        let ext = unsafe {
+            bindings::nf_ct_ext_add(
+                ct.as_raw(),
+                Extension::SynProxy as u32,
+                kernel::bindings::GFP_ATOMIC,
+            )
+        };
+        if ext.is_null() {
+            return Err(ENOMEM);
+        }
+    }
+    ct.synproxy().ok_or(EINVAL)?.store(words);
+    ct.set(Status::SeqAdjust);
+    ct.set(Status::FixedTimeout);
+    // SAFETY: Unconfirmed, as above; the timeout is relative until the entry is confirmed.
+    unsafe {
+        (*ct.as_raw()).timeout = seconds.saturating_mul(hz());
+    }
+    // SAFETY: The packet has an unconfirmed entry with the hash that `nf_conntrack_in` has saved.
+    let verdict = unsafe { bindings::__nf_conntrack_confirm(skb.as_raw()) };
+    if verdict == bindings::NF_ACCEPT as i32 {
+        Ok(())
+    } else {
+        Err(EAGAIN)
+    }
+}
+
+/// Shows `skb`, a SYN of ours, to conntrack as a packet of this host, and returns its entry.
+///
+/// A new entry gets the synproxy and the seqadj extension from a template, in the zone of `like`.
+///
+/// # Errors
+///
+/// `ENOMEM`; `EAGAIN` when conntrack wants the packet dropped or makes nothing of it.
+pub fn track_syn<'a>(net: &Net, skb: &'a mut OwnedSkb, like: Option<&Conn>) -> Result<&'a Conn> {
+    let zone = match like {
+        // SAFETY: `ct` is valid, and so is its zone.
+        Some(ct) => unsafe { &raw const (*ct.as_raw()).zone },
+        // SAFETY: May be called at any time.
+        None => unsafe { bindings::rust_helper_nf_ct_zone_dflt() },
+    };
+    // SAFETY: The zone is valid.
+    let template =
+        unsafe { bindings::nf_ct_tmpl_alloc(net.as_raw(), zone, kernel::bindings::GFP_ATOMIC) };
+    let template = NonNull::new(template).ok_or(ENOMEM)?;
+    for id in [Extension::SeqAdj, Extension::SynProxy] {
+        // SAFETY: The template is ours alone.
+        unsafe {
+            if bindings::nf_ct_ext_add(template.as_ptr(), id as u32, kernel::bindings::GFP_ATOMIC)
+                .is_null()
+            {
+                bindings::nf_ct_tmpl_free(template.as_ptr());
+                return Err(ENOMEM);
+            }
+        }
+    }
+    // SAFETY: The template is ours alone until the packet has it, which takes over our reference;
+    // `nf_conntrack_in` gives it back. An expectation is used up by a confirmed template only.
+    let verdict = unsafe {
+        bindings::rust_helper_set_bit(
+            Status::Confirmed as u32,
+            &raw mut (*template.as_ptr()).status,
+        );
+        bindings::rust_helper_nf_ct_set(
+            skb.as_raw(),
+            template.as_ptr(),
+            bindings::ip_conntrack_info_IP_CT_NEW,
+        );
+        let state = bindings::nf_hook_state {
+            hook: point::LOCAL_OUT,
+            pf: bindings::NFPROTO_IPV4 as u8,
+            net: net.as_raw(),
+            ..Default::default()
+        };
+        bindings::nf_conntrack_in(skb.as_raw(), &state)
+    };
+    if verdict != bindings::NF_ACCEPT {
+        return Err(EAGAIN);
+    }
+    match skb.tracked() {
+        Tracked::Yes {
+            ct,
+            direction: Direction::Original,
+            related: false,
+        } if ct.has_seqadj() => Ok(ct),
+        _ => Err(EAGAIN),
+    }
+}
+
+impl OwnedSkb {
+    /// Makes the packet one of the connection's, sent by the server.
+    pub fn attach_reply(&mut self, ct: &Conn) {
+        // SAFETY: Both are valid; the reference is the packet's from now on.
+        unsafe {
+            bindings::rust_helper_nf_conntrack_get(ct.as_raw());
+            bindings::rust_helper_nf_ct_set(
+                self.as_raw(),
+                ct.as_raw(),
+                bindings::ip_conntrack_info_IP_CT_ESTABLISHED_REPLY,
+            );
+        }
+    }
+
+    /// Keeps the packet out of conntrack.
+    pub fn untrack(&mut self) {
+        // SAFETY: The packet is ours and has no entry yet.
+        unsafe {
+            bindings::rust_helper_nf_ct_set(
+                self.as_raw(),
+                core::ptr::null_mut(),
+                bindings::ip_conntrack_info_IP_CT_UNTRACKED,
+            );
+        }
+    }
+}
+
+/// Use of conntrack in a namespace.
+///
+/// # Invariants
+///
+/// The use is counted as long as the value lives, and the namespace is valid as long.
+pub struct Use(*mut bindings::net);
+
+// SAFETY: Counted under a mutex of conntrack's, on any CPU.
+unsafe impl Send for Use {}
+// SAFETY: There is nothing to be done with a shared reference.
+unsafe impl Sync for Use {}
+
+impl Use {
+    /// Has conntrack, with defragmentation, run for IPv4 in `net`.
+    ///
+    /// # Safety
+    ///
+    /// The value must be dropped before `net` goes.
+    ///
+    /// # Errors
+    ///
+    /// What registering conntrack's hooks says.
+    pub(super) unsafe fn new(net: &Net) -> Result<Self> {
+        // SAFETY: The namespace is valid.
+        to_result(unsafe {
+            bindings::nf_ct_netns_get(net.as_raw(), bindings::NFPROTO_IPV4 as u8)
+        })?;
+        // INVARIANT: Just counted; the caller sees to the namespace.
+        Ok(Self(net.as_raw()))
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant.
+        unsafe { bindings::nf_ct_netns_put(self.0, bindings::NFPROTO_IPV4 as u8) }
+    }
+}
+
+/// # Safety
+///
+/// To be called by conntrack only, with a function as `data`.
+unsafe extern "C" fn iterate(ct: *mut bindings::nf_conn, data: *mut ffi::c_void) -> ffi::c_int {
+    // SAFETY: Conntrack lends the entry; the function comes from `delete_if`.
+    let (ct, select) = unsafe { (Conn::from_raw(ct), *data.cast::<fn(&Conn) -> bool>()) };
+    select(ct).into()
+}
+
+/// Deletes all entries of a namespace that `select` picks; may sleep.
+pub fn delete_if(net: &Net, select: fn(&Conn) -> bool) {
+    let mut select = select;
+    let data = bindings::nf_ct_iter_data {
+        net: net.as_raw(),
+        data: (&raw mut select).cast(),
+        ..Default::default()
+    };
+    // SAFETY: All that is passed outlives the call.
+    unsafe { bindings::nf_ct_iterate_cleanup_net(Some(iterate), &data) }
+}

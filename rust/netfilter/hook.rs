@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Netfilter hooks.
+//!
+//! C header: [`include/linux/netfilter.h`](srctree/include/linux/netfilter.h)
+
+use super::{bindings, skb::SkBuff, Net};
+use kernel::{error::to_result, ffi, prelude::*};
+
+/// Hook points of IPv4, `enum nf_inet_hooks`.
+pub mod point {
+    use super::bindings;
+
+    /// Packets for this host.
+    pub const LOCAL_IN: u8 = bindings::nf_inet_hooks_NF_INET_LOCAL_IN as u8;
+    /// Packets for others.
+    pub const FORWARD: u8 = bindings::nf_inet_hooks_NF_INET_FORWARD as u8;
+    /// Packets from this host.
+    pub const LOCAL_OUT: u8 = bindings::nf_inet_hooks_NF_INET_LOCAL_OUT as u8;
+    /// Packets about to leave.
+    pub const POST_ROUTING: u8 = bindings::nf_inet_hooks_NF_INET_POST_ROUTING as u8;
+}
+
+/// The priority at which conntrack confirms and adjusts, `NF_IP_PRI_CONNTRACK_CONFIRM`.
+pub const PRI_CONNTRACK_CONFIRM: i32 = bindings::nf_ip_hook_priorities_NF_IP_PRI_CONNTRACK_CONFIRM;
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Accept,
+    /// It is dropped.
+    Drop,
+    /// It has served its purpose and ends here, without counting as dropped.
+    Consume,
+}
+
+impl Verdict {
+    /// The verdict for C.
+    ///
+    /// # Safety
+    ///
+    /// `skb` must be the packet that is judged, and the result the answer of its hook: with
+    /// `Consume` the packet is gone.
+    pub(super) unsafe fn into_raw(self, skb: *mut bindings::sk_buff) -> u32 {
+        match self {
+            Self::Accept => bindings::NF_ACCEPT,
+            Self::Drop => bindings::NF_DROP,
+            Self::Consume => {
+                // SAFETY: `NF_STOLEN` leaves the packet to us.
+                unsafe { bindings::consume_skb(skb) };
+                bindings::NF_STOLEN
+            }
+        }
+    }
+}
+
+/// A function that sees every packet at some points.
+pub trait Hook: 'static {
+    /// Where it sees them, see [`point`], and its priority there.
+    const POINTS: &'static [(u8, i32)];
+
+    /// Judges `skb`; `thoff` is the offset of the transport header in a TCP packet that is not a
+    /// later fragment, for which alone it is called.
+    fn tcp(net: &Net, skb: &mut SkBuff, thoff: usize) -> Verdict;
+}
+
+/// # Safety
+///
+/// To be called by netfilter only, for IPv4.
+unsafe extern "C" fn hook<T: Hook>(
+    _priv: *mut ffi::c_void,
+    skb: *mut bindings::sk_buff,
+    state: *const bindings::nf_hook_state,
+) -> ffi::c_uint {
+    // SAFETY: Netfilter lends the packet and the state to the hook alone.
+    let (packet, net) = unsafe { (SkBuff::from_raw(skb), Net::from_raw((*state).net)) };
+    let verdict = match packet.ipv4() {
+        Some(ip) if ip.protocol == crate::tcp::ipv4::PROTO_TCP && !ip.is_later_fragment => {
+            T::tcp(net, packet, ip.len)
+        }
+        Some(_) => Verdict::Accept,
+        None => Verdict::Drop,
+    };
+    // SAFETY: This is the packet and its hook's answer.
+    unsafe { verdict.into_raw(skb) }
+}
+
+/// The hooks of `T` in one namespace.
+///
+/// # Invariants
+///
+/// What is in `ops` is registered in `net`, and `net` is valid as long as the value lives.
+pub struct Registration {
+    net: *mut bindings::net,
+    ops: KVec<bindings::nf_hook_ops>,
+}
+
+// SAFETY: Netfilter registers and unregisters on any CPU.
+unsafe impl Send for Registration {}
+// SAFETY: There is nothing to be done with a shared reference.
+unsafe impl Sync for Registration {}
+
+impl Registration {
+    /// Registers the hooks of `T` in `net`.
+    ///
+    /// # Safety
+    ///
+    /// The value must be dropped before `net` goes.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) unsafe fn new<T: Hook>(net: &Net) -> Result<Self> {
+        let mut ops = KVec::with_capacity(T::POINTS.len(), GFP_KERNEL)?;
+        for (hooknum, priority) in T::POINTS {
+            let entry = bindings::nf_hook_ops {
+                hook: Some(hook::<T>),
+                pf: bindings::NFPROTO_IPV4 as u8,
+                hooknum: u32::from(*hooknum),
+                priority: *priority,
+                ..Default::default()
+            };
+            ops.push(entry, GFP_KERNEL)?;
+        }
+        let count = u32::try_from(ops.len())?;
+        // SAFETY: The array lives on the heap until after it is unregistered.
+        to_result(unsafe { bindings::nf_register_net_hooks(net.as_raw(), ops.as_ptr(), count) })?;
+        // INVARIANT: Just registered; the caller sees to the namespace.
+        Ok(Self {
+            net: net.as_raw(),
+            ops,
+        })
+    }
+}
+
+impl Registration {
+    /// Takes the hooks out. CPUs may still run them until a grace period of RCU is over.
+    pub(super) fn unregister(&mut self) {
+        // SAFETY: Registered, by the invariant, unless the array is empty already.
+        unsafe {
+            bindings::nf_unregister_net_hooks(self.net, self.ops.as_ptr(), self.ops.len() as u32);
+        }
+        self.ops.clear();
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.unregister();
+    }
+}

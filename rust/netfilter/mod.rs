@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Netfilter for Rust: x_tables, hooks, conntrack, packets, namespaces.
+//!
+//! All of the module's `unsafe` is in this folder. What it offers is shaped by what the proxy needs
+//! and named as in C; each file tells which header it wraps.
+
+mod bindings;
+
+pub mod conntrack;
+pub mod cookie;
+pub mod hook;
+pub mod nat;
+pub mod pernet;
+pub mod route;
+pub mod skb;
+pub mod xtables;
+
+use kernel::prelude::*;
+
+/// Checks that gcc, which built the kernel, and libclang, which read its headers for us, agree on
+/// the types that are shared.
+///
+/// # Errors
+///
+/// `EINVAL` when they do not: the module must not be used with this kernel.
+pub fn check_layout() -> Result {
+    use bindings::*;
+    use core::mem::{offset_of, size_of};
+
+    // SAFETY: A constant of our C part, initialised at build time.
+    let c = unsafe { &xt_synproxy_layout };
+    let types = [
+        ("nf_conn", c.nf_conn, size_of::<nf_conn>()),
+        (
+            "nf_conn.status",
+            c.nf_conn_status,
+            offset_of!(nf_conn, status),
+        ),
+        ("nf_conn.proto", c.nf_conn_proto, offset_of!(nf_conn, proto)),
+        ("nf_hook_ops", c.nf_hook_ops, size_of::<nf_hook_ops>()),
+        ("nf_hook_state", c.nf_hook_state, size_of::<nf_hook_state>()),
+        ("nf_nat_range2", c.nf_nat_range2, size_of::<nf_nat_range2>()),
+        (
+            "pernet_operations",
+            c.pernet_operations,
+            size_of::<pernet_operations>(),
+        ),
+        (
+            "xt_action_param",
+            c.xt_action_param,
+            size_of::<xt_action_param>(),
+        ),
+        ("xt_match", c.xt_match, size_of::<xt_match>()),
+        ("xt_target", c.xt_target, size_of::<xt_target>()),
+        (
+            "xt_tgchk_param",
+            c.xt_tgchk_param,
+            size_of::<xt_tgchk_param>(),
+        ),
+    ];
+    for (name, c, rust) in types {
+        if c != rust {
+            pr_err!("built wrongly for this kernel: {name} is {c} bytes in C and {rust} in Rust\n");
+            return Err(EINVAL);
+        }
+    }
+    Ok(())
+}
+
+/// A network namespace, the kernel's `struct net`.
+#[repr(transparent)]
+pub struct Net(kernel::types::Opaque<bindings::net>);
+
+// SAFETY: The kernel shares it between CPUs; nothing here reads it but through C functions that
+// may run at any time.
+unsafe impl Sync for Net {}
+
+impl Net {
+    /// # Safety
+    ///
+    /// `ptr` must point to a `struct net` that stays valid for `'a`.
+    unsafe fn from_raw<'a>(ptr: *mut bindings::net) -> &'a Self {
+        // SAFETY: The caller's promise; the type is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    fn as_raw(&self) -> *mut bindings::net {
+        self.0.get()
+    }
+
+    /// The TTL of packets that this host sends, `net.ipv4.ip_default_ttl`.
+    pub fn default_ttl(&self) -> u8 {
+        // SAFETY: `self` is a valid namespace.
+        unsafe { bindings::rust_helper_ip_default_ttl(self.as_raw()) }
+    }
+
+    /// Whether conntrack picks up connections in the middle,
+    /// `net.netfilter.nf_conntrack_tcp_loose`.
+    pub fn tcp_loose(&self) -> bool {
+        // SAFETY: `self` is a valid namespace.
+        unsafe { bindings::rust_helper_tcp_loose(self.as_raw()) }
+    }
+}
+
+/// The clock of TCP timestamps in milliseconds, `tcp_clock_ms()`; wraps around.
+pub fn tcp_clock_ms() -> u32 {
+    // SAFETY: May be called in any context.
+    unsafe { bindings::rust_helper_tcp_clock_ms() }
+}

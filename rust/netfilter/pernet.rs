@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Data for each network namespace.
+//!
+//! C header: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h)
+
+use super::{
+    bindings,
+    conntrack::Use,
+    hook::{Hook, Registration as Hooks},
+    Net,
+};
+use kernel::{
+    error::to_result,
+    ffi, new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Mutex,
+    },
+    types::Opaque,
+};
+
+/// What a namespace has once a rule of ours was inserted there: conntrack and our hooks.
+///
+/// They stay until the namespace or the module goes, not until the last rule does: `iptables -F`
+/// followed by `iptables-restore` must not tear open connections.
+struct Active {
+    // Dropped in this order: no hook of ours runs without conntrack.
+    _hooks: Hooks,
+    _conntrack: Use,
+}
+
+#[pin_data]
+struct Data {
+    #[pin]
+    active: Mutex<Option<Active>>,
+}
+
+/// What is kept for each namespace, and what happens when it goes.
+pub trait Subsystem: 'static {
+    /// The hooks of a namespace with a rule.
+    type Hooks: Hook;
+
+    /// The number that net_generic() knows the data by.
+    fn id() -> &'static Id;
+
+    /// Called when a namespace that had our hooks goes, or the module does. No hook of ours runs any
+    /// more, nor will; conntrack still does.
+    fn cleanup(net: &Net);
+}
+
+/// The number of a subsystem, given by the kernel when it is registered.
+pub struct Id(Atomic<u32>);
+
+impl Id {
+    /// For a `static`.
+    #[expect(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+}
+
+/// A registered subsystem.
+///
+/// # Invariants
+///
+/// `ops` is registered as long as the value lives.
+#[pin_data(PinnedDrop)]
+pub struct Registration<T: Subsystem> {
+    #[pin]
+    ops: Opaque<bindings::pernet_operations>,
+    _subsystem: core::marker::PhantomData<T>,
+}
+
+// SAFETY: The kernel registers and unregisters on any CPU.
+unsafe impl<T: Subsystem> Send for Registration<T> {}
+// SAFETY: There is nothing to be done with a shared reference.
+unsafe impl<T: Subsystem> Sync for Registration<T> {}
+
+/// # Safety
+///
+/// `net` must have a subsystem `T` whose `init` has run and whose `exit` has not.
+unsafe fn data<'a, T: Subsystem>(net: *mut bindings::net) -> &'a Data {
+    // SAFETY: The caller's promise.
+    unsafe { &*bindings::rust_helper_net_generic(net, T::id().0.load(Relaxed)).cast() }
+}
+
+/// # Safety
+///
+/// To be called by the kernel only, as an operation of a registered subsystem.
+unsafe extern "C" fn init<T: Subsystem>(net: *mut bindings::net) -> ffi::c_int {
+    let init = pin_init!(Data {
+        active <- new_mutex!(None),
+    });
+    // SAFETY: The kernel has allocated `size` bytes for us, which nobody reads before and which do
+    // not move.
+    let done = unsafe {
+        let slot = bindings::rust_helper_net_generic(net, T::id().0.load(Relaxed));
+        init.__pinned_init(slot.cast::<Data>())
+    };
+    match done {
+        Ok(()) => 0,
+    }
+}
+
+/// # Safety
+///
+/// As for [`init`], which has run.
+unsafe extern "C" fn pre_exit<T: Subsystem>(net: *mut bindings::net) {
+    // The kernel waits for an RCU grace period between this and `exit`, after which no CPU is in a
+    // hook any more.
+    // SAFETY: `init` has run.
+    let data = unsafe { data::<T>(net) };
+    if let Some(active) = &mut *data.active.lock() {
+        active._hooks.unregister();
+    }
+}
+
+/// # Safety
+///
+/// As for [`init`], which has run.
+unsafe extern "C" fn exit<T: Subsystem>(net: *mut bindings::net) {
+    // SAFETY: `init` has run, and the namespace is still valid.
+    let (data, namespace) = unsafe { (data::<T>(net), Net::from_raw(net)) };
+    let active = data.active.lock().take();
+    if active.is_some() {
+        T::cleanup(namespace);
+    }
+    drop(active);
+    // SAFETY: `init` has made the value, and this is its end; the kernel frees the memory.
+    unsafe { core::ptr::drop_in_place(core::ptr::from_ref(data).cast_mut()) }
+}
+
+impl<T: Subsystem> Registration<T> {
+    /// Registers the subsystem; every namespace, present and future, gets its data.
+    pub fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            ops <- Opaque::try_ffi_init(|slot: *mut bindings::pernet_operations| {
+                let ops = bindings::pernet_operations {
+                    init: Some(init::<T>),
+                    pre_exit: Some(pre_exit::<T>),
+                    exit: Some(exit::<T>),
+                    id: T::id().0.as_ptr(),
+                    size: core::mem::size_of::<Data>(),
+                    ..Default::default()
+                };
+                // SAFETY: The slot is valid, and pinned until it is unregistered.
+                unsafe {
+                    slot.write(ops);
+                    to_result(bindings::register_pernet_subsys(slot))
+                }
+            }),
+            _subsystem: core::marker::PhantomData,
+        })
+    }
+}
+
+#[pinned_drop]
+impl<T: Subsystem> PinnedDrop for Registration<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the invariant.
+        unsafe { bindings::unregister_pernet_subsys(self.ops.get()) }
+    }
+}
+
+/// Sees to it that conntrack and the hooks of `T` run in `net`. To be called with a rule of ours,
+/// which keeps the module, and with it the subsystem, registered.
+///
+/// # Errors
+///
+/// What registering them says; else, whether this was the namespace's first rule.
+pub fn activate<T: Subsystem>(net: &Net) -> Result<bool> {
+    // SAFETY: Rules are checked in namespaces that live, while the module is there.
+    let data = unsafe { data::<T>(net.as_raw()) };
+    let mut active = data.active.lock();
+    let first = active.is_none();
+    if first {
+        // SAFETY: `exit` drops both before the namespace goes.
+        let (conntrack, hooks) = unsafe { (Use::new(net)?, Hooks::new::<T::Hooks>(net)?) };
+        *active = Some(Active {
+            _hooks: hooks,
+            _conntrack: conntrack,
+        });
+    }
+    Ok(first)
+}

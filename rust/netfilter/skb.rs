@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Packets.
+//!
+//! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
+
+use super::bindings;
+use crate::tcp::{ipv4, segment, timestamp, Repr, Segment};
+use core::ptr::NonNull;
+use kernel::{prelude::*, types::Opaque};
+
+/// Offset of the checksum in the TCP header, RFC 9293 section 3.1.
+const TCP_CHECK: u16 = 16;
+
+/// Ethertype of IPv4, `ETH_P_IP`.
+const ETH_P_IP: u16 = 0x0800;
+
+/// A packet that the kernel lends us, its `struct sk_buff`.
+///
+/// Content is copied out and written back through bounds-checked C functions: an skb is not linear
+/// and may share its data.
+#[repr(transparent)]
+pub struct SkBuff(Opaque<bindings::sk_buff>);
+
+impl SkBuff {
+    /// # Safety
+    ///
+    /// `ptr` must point to a valid skb that nobody else frees or changes during `'a`.
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::sk_buff) -> &'a mut Self {
+        // SAFETY: The caller's promise; the type is transparent.
+        unsafe { &mut *ptr.cast() }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`SkBuff::from_raw`], but for an skb that is only read.
+    pub(super) unsafe fn from_raw_const<'a>(ptr: *const bindings::sk_buff) -> &'a Self {
+        // SAFETY: The caller's promise; the type is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    pub(super) fn as_raw(&self) -> *mut bindings::sk_buff {
+        self.0.get()
+    }
+
+    /// Length of the packet from its network header on, in bytes.
+    fn len(&self) -> usize {
+        // SAFETY: `self` is valid, and its length does not change under a shared borrow.
+        unsafe { (*self.as_raw()).len as usize }
+    }
+
+    /// Copies `to.len()` bytes from `offset` on; `false` when the packet ends before.
+    fn read(&self, offset: usize, to: &mut [u8]) -> bool {
+        let (Ok(offset), Ok(len)) = (i32::try_from(offset), i32::try_from(to.len())) else {
+            return false;
+        };
+        // SAFETY: `to` has room for `len` bytes; `skb_copy_bits` checks the packet's end.
+        unsafe { bindings::skb_copy_bits(self.as_raw(), offset, to.as_mut_ptr().cast(), len) == 0 }
+    }
+
+    /// The packet's mark.
+    pub fn mark(&self) -> u32 {
+        // SAFETY: `self` is valid.
+        unsafe { bindings::rust_helper_skb_mark(self.as_raw()) }
+    }
+
+    /// Whether the packet was made on this host, rather than received by a device.
+    pub fn is_local(&self) -> bool {
+        // SAFETY: `self` is valid.
+        unsafe { bindings::rust_helper_skb_iif(self.as_raw()) == 0 }
+    }
+
+    /// Whether the packet comes out of the loopback device.
+    pub fn is_loopback(&self) -> bool {
+        // SAFETY: `self` is valid, and its device too while a hook sees the packet.
+        unsafe { bindings::rust_helper_nf_is_loopback_packet(self.as_raw()) }
+    }
+
+    /// Reads the IPv4 header; `None` when the packet is too short for one.
+    pub fn ipv4(&self) -> Option<ipv4::Header> {
+        // SAFETY: `self` is valid.
+        let offset = unsafe { bindings::rust_helper_skb_network_offset(self.as_raw()) } as usize;
+        let mut bytes = [0; ipv4::HEADER_LEN];
+        self.read(offset, &mut bytes)
+            .then(|| ipv4::Header::new(bytes))
+            .flatten()
+    }
+
+    /// Reads the TCP header at `thoff`, an offset from the start of the packet in bytes; `None` when
+    /// it is malformed or cut short.
+    pub fn tcp(&self, thoff: usize) -> Option<Segment> {
+        let mut bytes = [0; segment::MAX_HEADER_LEN];
+        let fixed = bytes.first_chunk_mut::<{ segment::HEADER_LEN }>()?;
+        if !self.read(thoff, fixed) {
+            return None;
+        }
+        let len = Segment::header_len_of(fixed)?;
+        if !self.read(thoff, bytes.get_mut(..len)?) {
+            return None;
+        }
+        Segment::new(bytes, self.len().checked_sub(thoff)?)
+    }
+
+    /// Whether the TCP checksum is right, as far as the hardware has not checked it already.
+    pub fn tcp_checksum_ok(&self, hook: u8, thoff: usize) -> bool {
+        let Ok(thoff) = u32::try_from(thoff) else {
+            return false;
+        };
+        // SAFETY: `self` is a valid IPv4 packet: only IPv4 rules and hooks of ours see it.
+        unsafe { bindings::nf_ip_checksum(self.as_raw(), hook.into(), thoff, ipv4::PROTO_TCP) == 0 }
+    }
+
+    /// Writes a 32-bit field of the TCP options and corrects the checksum.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` when the packet cannot be made writable.
+    pub fn rewrite_option(
+        &mut self,
+        thoff: usize,
+        segment: &Segment,
+        rewrite: timestamp::Rewrite,
+    ) -> Result {
+        let options = thoff.checked_add(segment::HEADER_LEN).ok_or(EINVAL)?;
+        let end = thoff.checked_add(segment.header_len()).ok_or(EINVAL)?;
+        let field = options.checked_add(rewrite.offset).ok_or(EINVAL)?;
+        if field.checked_add(4).ok_or(EINVAL)? > end {
+            return Err(EINVAL);
+        }
+        let writable = u32::try_from(end)?;
+        // SAFETY: `self` is valid, and the exclusive borrow lets us change it.
+        if unsafe { bindings::skb_ensure_writable(self.as_raw(), writable) } != 0 {
+            return Err(ENOMEM);
+        }
+        // SAFETY: `skb_ensure_writable` has made `end` bytes from `data` on linear and ours alone,
+        // and `field + 4 <= end`, `thoff + TCP_CHECK + 2 <= end`.
+        unsafe {
+            let data = (*self.as_raw()).data;
+            let check = data.add(thoff).add(TCP_CHECK.into()).cast();
+            bindings::rust_helper_inet_proto_csum_replace4(
+                check,
+                self.as_raw(),
+                timestamp::as_summed(rewrite.old, rewrite.offset),
+                timestamp::as_summed(rewrite.new, rewrite.offset),
+            );
+            data.add(field)
+                .cast::<[u8; 4]>()
+                .write_unaligned(rewrite.new.to_be_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// A packet of our own making.
+///
+/// # Invariants
+///
+/// Points to an skb that nobody else knows; it is freed with the value.
+pub struct OwnedSkb(NonNull<bindings::sk_buff>);
+
+impl OwnedSkb {
+    /// Builds a TCP packet over IPv4 without payload.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn tcp_v4(ip: &ipv4::Repr, tcp: &Repr) -> Result<Self> {
+        let mut header = [0; segment::MAX_HEADER_LEN];
+        let len = tcp.emit(&mut header);
+        let header = header.get_mut(..len).ok_or(EINVAL)?;
+        // At most MAX_HEADER_LEN: fits.
+        let len = len as u32;
+        // SAFETY: May be called at any time.
+        let sum = unsafe {
+            bindings::rust_helper_tcp_v4_pseudo_sum(
+                len,
+                u32::from_ne_bytes(ip.src),
+                u32::from_ne_bytes(ip.dst),
+            )
+        };
+        if let Some(check) = header
+            .get_mut(TCP_CHECK.into()..)
+            .and_then(|h| h.first_chunk_mut())
+        {
+            *check = sum.to_ne_bytes();
+        }
+
+        // SAFETY: May be called at any time.
+        let headroom = unsafe { bindings::rust_helper_max_tcp_header() };
+        let size = headroom
+            .wrapping_add(ipv4::HEADER_LEN as u32)
+            .wrapping_add(len);
+        // SAFETY: May be called at any time.
+        let skb = NonNull::new(unsafe { bindings::rust_helper_alloc_skb(size) }).ok_or(ENOMEM)?;
+        // INVARIANT: Fresh from the allocator.
+        let skb = Self(skb);
+        // SAFETY: The skb is empty and has room for `size` bytes.
+        unsafe {
+            bindings::rust_helper_skb_reserve(skb.as_raw(), headroom);
+            bindings::rust_helper_skb_reset_network_header(skb.as_raw());
+        }
+        skb.put(&ip.emit());
+        skb.put(header);
+        // SAFETY: Network and TCP header are in place.
+        unsafe {
+            bindings::rust_helper_skb_set_protocol(skb.as_raw(), ETH_P_IP);
+            if !bindings::skb_partial_csum_set(skb.as_raw(), ipv4::HEADER_LEN as u16, TCP_CHECK) {
+                return Err(EINVAL);
+            }
+        }
+        Ok(skb)
+    }
+
+    fn put(&self, bytes: &[u8]) {
+        // SAFETY: `tcp_v4` has allocated room for all that it puts.
+        unsafe {
+            let to = bindings::skb_put(self.as_raw(), bytes.len() as u32);
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast(), bytes.len());
+        }
+    }
+
+    /// Sets the packet's mark.
+    pub fn set_mark(&mut self, mark: u32) {
+        // SAFETY: The skb is ours.
+        unsafe { bindings::rust_helper_skb_set_mark(self.as_raw(), mark) }
+    }
+
+    pub(super) fn as_raw(&self) -> *mut bindings::sk_buff {
+        self.0.as_ptr()
+    }
+
+    /// Hands the skb over to somebody who frees it.
+    pub(super) fn into_raw(self) -> *mut bindings::sk_buff {
+        core::mem::ManuallyDrop::new(self).0.as_ptr()
+    }
+}
+
+impl core::ops::Deref for OwnedSkb {
+    type Target = SkBuff;
+
+    fn deref(&self) -> &SkBuff {
+        // SAFETY: The skb is ours as long as `self` lives.
+        unsafe { SkBuff::from_raw_const(self.as_raw()) }
+    }
+}
+
+impl Drop for OwnedSkb {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant nobody else frees it.
+        unsafe {
+            bindings::sk_skb_reason_drop(
+                core::ptr::null(),
+                self.as_raw(),
+                kernel::bindings::skb_drop_reason_SKB_DROP_REASON_NOT_SPECIFIED,
+            );
+        }
+    }
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the server answers, and every packet after it.
+//!
+//! The hook stands right before conntrack's `nf_confirm`, which adjusts sequence numbers; timestamps
+//! are ours. An entry goes from opening to open once: who changes the last word from the client's
+//! ISN to the offset of the clocks installs the translation. Until then nothing of the client's gets
+//! through: its numbers would mean nothing to the server. On another CPU the last word can change
+//! before the translation is in place; a packet that sees it so is taken for one of an opening
+//! entry and dropped.
+//!
+//! The hook lives in a namespace from its first rule on to its end or the module's. Then no packet
+//! is in it any more, and what cannot live without it is deleted: what waits, what opens, and what
+//! has its timestamps translated. Other open connections go on, by the kernel's adjustment alone.
+
+use crate::{
+    gate,
+    netfilter::{
+        conntrack::{self, Conn, Event, Tracked},
+        hook::{point, Hook, Verdict, PRI_CONNTRACK_CONFIRM},
+        pernet, route,
+        skb::{OwnedSkb, SkBuff},
+        Net,
+    },
+    tcp::{
+        handshake, ipv4,
+        timestamp::{self, Direction},
+        Phase, Repr, Segment,
+    },
+};
+use kernel::prelude::*;
+
+/// The proxy's part in a namespace.
+pub(crate) struct Relay;
+
+static ID: pernet::Id = pernet::Id::new();
+
+impl pernet::Subsystem for Relay {
+    type Hooks = Self;
+
+    fn id() -> &'static pernet::Id {
+        &ID
+    }
+
+    fn cleanup(net: &Net) {
+        conntrack::delete_if(net, |ct| match gate::phase(ct) {
+            Phase::None => false,
+            Phase::Open {
+                timestamp_offset, ..
+            } => timestamp_offset != 0,
+            Phase::Waiting(_) | Phase::Refused | Phase::Opening { .. } => true,
+        });
+    }
+}
+
+impl Hook for Relay {
+    const POINTS: &'static [(u8, i32)] = &[
+        (point::LOCAL_IN, PRI_CONNTRACK_CONFIRM - 1),
+        (point::POST_ROUTING, PRI_CONNTRACK_CONFIRM - 1),
+    ];
+
+    fn tcp(net: &Net, skb: &mut SkBuff, thoff: usize) -> Verdict {
+        let (ct, direction) = match skb.tracked() {
+            Tracked::Untracked => return Verdict::Accept,
+            Tracked::No => return stray(net, skb),
+            // Conntrack treats these as what they are.
+            Tracked::Yes { related: true, .. } => return Verdict::Accept,
+            Tracked::Yes { ct, direction, .. } => (ct, direction),
+        };
+        let phase = gate::phase(ct);
+        // What comes out of the loopback device was here before, on its way in.
+        if phase.is_none() || skb.is_loopback() {
+            return Verdict::Accept;
+        }
+        let Some(segment) = skb.tcp(thoff) else {
+            return Verdict::Drop;
+        };
+        match (phase, direction) {
+            (Phase::None, _) => Verdict::Accept,
+            // The kernel's guard says the same.
+            (Phase::Waiting(_) | Phase::Refused, _) => Verdict::Drop,
+            (Phase::Opening { client_isn, .. }, Direction::Original) => {
+                let our_syn = skb.is_local() && segment.is_syn() && segment.seq() == client_isn;
+                // A client that gives up: its own sequence numbers are right.
+                if our_syn || segment.is_rst() {
+                    Verdict::Accept
+                } else {
+                    Verdict::Drop
+                }
+            }
+            (
+                Phase::Opening {
+                    proxy_isn,
+                    timestamp,
+                    client_isn,
+                },
+                Direction::Reply,
+            ) => {
+                if segment.is_rst() {
+                    refused_by_server(ct, &segment, proxy_isn)
+                } else if segment.is_syn_ack() && segment.ack() == client_isn.wrapping_add(1) {
+                    join(net, skb, ct, &segment, proxy_isn, timestamp, client_isn)
+                } else {
+                    Verdict::Drop
+                }
+            }
+            // A new connection on old ports must not slip through the entry of the old one.
+            (Phase::Open { .. }, Direction::Original) if segment.is_syn() => {
+                if ct.is_closed() {
+                    ct.delete();
+                }
+                Verdict::Drop
+            }
+            (
+                Phase::Open {
+                    proxy_isn,
+                    timestamp,
+                    ..
+                },
+                Direction::Reply,
+            ) if segment.is_syn_ack() => {
+                // The server has not got our ACK.
+                let joined = handshake::joined(&segment, proxy_isn, timestamp, ct.client_window());
+                let _ = to_server(net, skb, ct, &joined.to_server);
+                Verdict::Consume
+            }
+            (
+                Phase::Open {
+                    timestamp_offset, ..
+                },
+                _,
+            ) => translate(skb, thoff, &segment, direction, timestamp_offset),
+        }
+    }
+}
+
+/// A packet without an entry. Conntrack takes a client's ACK for INVALID while our SYN is on its way,
+/// and whatever is malformed always: it must not pass by an entry that holds its client.
+fn stray(net: &Net, skb: &SkBuff) -> Verdict {
+    match skb.lookup(net) {
+        Some((ct, Direction::Original)) => match gate::phase(&ct) {
+            Phase::Waiting(_) | Phase::Refused | Phase::Opening { .. } => Verdict::Drop,
+            Phase::None | Phase::Open { .. } => Verdict::Accept,
+        },
+        _ => Verdict::Accept,
+    }
+}
+
+/// The server has answered: install the translation, complete its handshake, and tell the client
+/// how much it may send.
+fn join(
+    net: &Net,
+    skb: &SkBuff,
+    ct: &Conn,
+    syn_ack: &Segment,
+    proxy_isn: u32,
+    timestamp: u32,
+    client_isn: u32,
+) -> Verdict {
+    let joined = handshake::joined(syn_ack, proxy_isn, timestamp, ct.client_window());
+    if !ct
+        .synproxy()
+        .is_some_and(|words| words.swap_last(client_isn, joined.timestamp_offset))
+    {
+        return Verdict::Drop;
+    }
+    ct.translate_sequence(joined.seq_offset);
+    ct.event(Event::SynProxy);
+    ct.event(Event::SeqAdj);
+    // Lost packets are made good: the server sends its SYN,ACK again, the client its data.
+    let _ = to_server(net, skb, ct, &joined.to_server);
+    let _ = to_client(net, skb, ct, &joined.to_client);
+    Verdict::Consume
+}
+
+/// The server refuses: the client gets the reset at the number that it expects.
+fn refused_by_server(ct: &Conn, rst: &Segment, proxy_isn: u32) -> Verdict {
+    ct.translate_sequence(proxy_isn.wrapping_add(1).wrapping_sub(rst.seq()));
+    Verdict::Accept
+}
+
+/// Sends `repr` to the server as if the client had: conntrack and the translation see it like any
+/// other packet of the connection.
+fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr) -> Result {
+    let flow = ct.flow();
+    let mut repr = *repr;
+    repr.src_port = flow.src_port;
+    repr.dst_port = flow.dst_port;
+    let header = ipv4::Repr {
+        src: flow.src,
+        dst: flow.dst,
+        tos: 0,
+        ttl: net.default_ttl(),
+    };
+    let mut out = OwnedSkb::tcp_v4(&header, &repr)?;
+    route::route(net, &mut out, trigger)?;
+    route::send(net, out);
+    Ok(())
+}
+
+/// Sends `repr` to the client as if the server had, in the server's packet's name.
+fn to_client(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr) -> Result {
+    let ip = trigger.ipv4().ok_or(EINVAL)?;
+    let header = ipv4::Repr {
+        src: ip.src,
+        dst: ip.dst,
+        tos: 0,
+        ttl: net.default_ttl(),
+    };
+    let mut out = OwnedSkb::tcp_v4(&header, repr)?;
+    route::route(net, &mut out, trigger)?;
+    out.attach_reply(ct);
+    route::send(net, out);
+    Ok(())
+}
+
+fn translate(
+    skb: &mut SkBuff,
+    thoff: usize,
+    segment: &Segment,
+    direction: Direction,
+    offset: u32,
+) -> Verdict {
+    match timestamp::translate(segment.raw_options(), direction, offset) {
+        Some(rewrite) if skb.rewrite_option(thoff, segment, rewrite).is_err() => Verdict::Drop,
+        _ => Verdict::Accept,
+    }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `-m spstate`: how far the proxy is with a packet's connection.
+
+use crate::{
+    gate,
+    netfilter::{
+        conntrack::Tracked,
+        skb::SkBuff,
+        xtables::{Extension, Family, Match, Place},
+        Net,
+    },
+    tcp::{timestamp::Direction, Phase},
+};
+use kernel::{prelude::*, transmute::FromBytes};
+
+const NONE: u8 = 0;
+const IN_PROGRESS: u8 = 1;
+const FINISH: u8 = 2;
+
+/// Parameters of revision 0: `struct xt_spstate_info` of
+/// `include/uapi/linux/netfilter/xt_spstate.h`.
+#[repr(C)]
+pub(crate) struct Info {
+    state: u8,
+    invert: u8,
+}
+
+// SAFETY: Integers without padding: any bytes are a value.
+unsafe impl FromBytes for Info {}
+
+/// The match, for every family, table and chain.
+pub(crate) struct SpState;
+
+impl Extension for SpState {
+    const NAME: &'static str = "spstate";
+    const REVISION: u8 = 0;
+    const FAMILY: Family = Family::Unspec;
+    type Info = Info;
+
+    fn check(_net: &Net, info: &Info) -> Result {
+        if info.state > FINISH {
+            pr_err!(
+                "spstate: state {}: expected 0 (none), 1 (in-progress) or 2 (finish)\n",
+                info.state
+            );
+            return Err(EINVAL);
+        }
+        if info.invert > 1 {
+            pr_err!("spstate: invert {}: expected 0 or 1\n", info.invert);
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+}
+
+impl Match for SpState {
+    fn matches(skb: &SkBuff, place: Place<'_>, info: &Info) -> bool {
+        let hit = match phase(skb, place) {
+            // Not tracked: in none of the states.
+            None => false,
+            Some(phase) => match info.state {
+                NONE => phase.is_none(),
+                IN_PROGRESS => phase.is_in_progress(),
+                _ => phase.is_finished(),
+            },
+        };
+        hit != (info.invert != 0)
+    }
+}
+
+fn phase(skb: &SkBuff, place: Place<'_>) -> Option<Phase> {
+    let Tracked::Yes {
+        ct,
+        direction,
+        related,
+    } = skb.tracked()
+    else {
+        return None;
+    };
+    match gate::phase(ct) {
+        // A SYN that starts anew on a waiting client's ports has no state yet: so the rule for
+        // --none gets it, and the old entry goes.
+        Phase::Waiting(waiting)
+            if !related
+                && direction == Direction::Original
+                && !place.is_later_fragment
+                && skb
+                    .tcp(place.thoff)
+                    .is_some_and(|segment| gate::is_new_syn(&waiting, &segment)) =>
+        {
+            Some(Phase::None)
+        }
+        phase => Some(phase),
+    }
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `-j SYNPROXY`: a packet meets a rule.
+//!
+//! Where the rule stands, and how the packet stands to conntrack, says what is meant: a packet
+//! without an entry is answered at once, as by the in-tree target; one with an entry that the proxy
+//! knows nothing of is led to the gate; one that waits at the gate is let through.
+
+use crate::{
+    answer, gate,
+    netfilter::{
+        conntrack::{Status, Tracked},
+        hook::{point, Verdict as HookVerdict},
+        pernet,
+        skb::SkBuff,
+        xtables::{Extension, Family, Place, Target, Verdict},
+        Net,
+    },
+    open,
+    relay::Relay,
+    tcp::{handshake::RuleError, ipv4, timestamp::Direction, Phase, Rule, Segment},
+};
+use kernel::{prelude::*, transmute::FromBytes};
+
+/// The hooks from which the target may be reached.
+const HOOKS: u32 = 1 << point::LOCAL_IN | 1 << point::FORWARD;
+
+/// Parameters of revision 0: `struct nf_synproxy_info` of
+/// [`include/uapi/linux/netfilter/nf_synproxy.h`](srctree/include/uapi/linux/netfilter/nf_synproxy.h).
+#[repr(C)]
+pub(crate) struct Info {
+    options: u8,
+    wscale: u8,
+    mss: u16,
+}
+
+// SAFETY: Integers without padding: any bytes are a value.
+unsafe impl FromBytes for Info {}
+
+/// The target, revision 0 for IPv4.
+pub(crate) struct SynProxyV0;
+
+impl Extension for SynProxyV0 {
+    const NAME: &'static str = "SYNPROXY";
+    const REVISION: u8 = 0;
+    const FAMILY: Family = Family::Ipv4;
+    const PROTOCOL: u16 = ipv4::PROTO_TCP as u16;
+    const HOOKS: u32 = HOOKS;
+    type Info = Info;
+
+    fn check(net: &Net, info: &Info) -> Result {
+        if let Err(error) = Rule::new(info.options, info.wscale, info.mss) {
+            match error {
+                RuleError::Options(bits) => {
+                    pr_err!("options: unknown bits {bits:#04x}, expected a subset of 0x1f\n");
+                }
+                RuleError::Wscale(shift) => pr_err!("--wscale {shift}: expected 0 to 14\n"),
+                RuleError::Mss => pr_err!("--mss 0: expected 1 to 65535\n"),
+            }
+            return Err(EINVAL);
+        }
+        if pernet::activate::<Relay>(net)? && !net.tcp_loose() {
+            pr_warn!(
+                "nf_conntrack_tcp_loose=0 suits rules for UNTRACKED and INVALID packets; \
+                 a rule with spstate --none will open nothing, it needs 1\n"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Target for SynProxyV0 {
+    fn target(skb: &mut SkBuff, place: Place<'_>, info: &Info) -> Verdict {
+        // A user chain of nft is checked without its hooks.
+        if place.is_later_fragment
+            || 1u32.checked_shl(place.hook.into()).unwrap_or(0) & HOOKS == 0
+            || !skb.tcp_checksum_ok(place.hook, place.thoff)
+        {
+            return Verdict::Final(HookVerdict::Drop);
+        }
+        let (Some(segment), Ok(rule)) = (
+            skb.tcp(place.thoff),
+            Rule::new(info.options, info.wscale, info.mss),
+        ) else {
+            return Verdict::Final(HookVerdict::Drop);
+        };
+        judge(skb, place.net, &segment, &rule)
+    }
+}
+
+fn judge(skb: &mut SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verdict {
+    let (ct, direction) = match skb.tracked() {
+        Tracked::No | Tracked::Untracked => return immediate(skb, net, segment, rule),
+        Tracked::Yes { related: true, .. } => return Verdict::Continue,
+        Tracked::Yes { ct, direction, .. } => (ct, direction),
+    };
+    if direction == Direction::Reply {
+        return Verdict::Continue;
+    }
+    match gate::phase(ct) {
+        Phase::None if ct.is(Status::Confirmed) => {
+            // An ordinary connection that got this far has no place behind the gate.
+            ct.delete();
+            if segment.is_syn() {
+                answer::deferred_untracked(net, skb, segment, rule);
+            }
+            Verdict::Final(HookVerdict::Drop)
+        }
+        Phase::None => deferred(skb, net, segment, rule),
+        Phase::Waiting(waiting) if gate::is_new_syn(&waiting, segment) => {
+            ct.delete();
+            answer::deferred_untracked(net, skb, segment, rule);
+            Verdict::Final(HookVerdict::Drop)
+        }
+        Phase::Waiting(waiting) => Verdict::Final(open::deferred(net, skb, ct, &waiting, segment)),
+        Phase::Refused => {
+            gate::refuse(net, skb, segment);
+            Verdict::Final(HookVerdict::Drop)
+        }
+        Phase::Opening { .. } => Verdict::Final(HookVerdict::Drop),
+        Phase::Open { .. } => Verdict::Continue,
+    }
+}
+
+/// The client's handshake, and the server's right after it.
+fn immediate(skb: &SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verdict {
+    if segment.is_syn() {
+        answer::immediate(net, skb, segment, rule);
+        Verdict::Final(HookVerdict::Consume)
+    } else if segment.is_ack() {
+        Verdict::Final(open::immediate(net, skb, segment))
+    } else {
+        Verdict::Continue
+    }
+}
+
+/// The client's handshake only.
+fn deferred(skb: &mut SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verdict {
+    if segment.is_syn() {
+        answer::deferred(net, skb, segment, rule);
+        Verdict::Final(HookVerdict::Consume)
+    } else if segment.is_ack() {
+        Verdict::Final(gate::enter(skb, segment))
+    } else {
+        Verdict::Continue
+    }
+}

@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The two handshakes of a SYN proxy, as functions from segments to segments.
+//!
+//! ```text
+//! client                     proxy                      server
+//!   | SYN                      |                          |
+//!   |------------------------->| Offer::of, answer()      |
+//!   |                  SYN,ACK |                          |
+//!   |<-------------------------|                          |
+//!   | ACK                      |                          |
+//!   |------------------------->| accept()                 |
+//!   | data                     |                          |
+//!   |------------------------->| may_open(), syn()  SYN   |
+//!   |                          |------------------------->|
+//!   |                          |                  SYN,ACK |
+//!   |                          |<-------------------------|
+//!   |            window update | joined()             ACK |
+//!   |<-------------------------|------------------------->|
+//! ```
+
+use super::options::{Options, Timestamps, MAX_WSCALE};
+use super::segment::{flags, Repr, Segment};
+use super::state::Waiting;
+use super::timestamp::Extras;
+
+/// Option bits of a rule, `NF_SYNPROXY_OPT_*` of `include/uapi/linux/netfilter/nf_synproxy.h`.
+pub mod rule_bits {
+    /// `--mss`
+    pub const MSS: u8 = 0x01;
+    /// `--wscale`
+    pub const WSCALE: u8 = 0x02;
+    /// `--sack-perm`
+    pub const SACK_PERM: u8 = 0x04;
+    /// `--timestamp`
+    pub const TIMESTAMP: u8 = 0x08;
+    /// `--ecn`
+    pub const ECN: u8 = 0x10;
+    /// All that there are.
+    pub const ALL: u8 = 0x1f;
+}
+
+/// Segments that a first flight has, RFC 6928.
+pub const FIRST_FLIGHT: u16 = 10;
+
+/// What a rule of the operator says: the options of the server behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    options: u8,
+    wscale: u8,
+    mss: u16,
+}
+
+/// Why a rule makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleError {
+    /// Option bits that do not exist.
+    Options(u8),
+    /// A window scale of more than [`MAX_WSCALE`].
+    Wscale(u8),
+    /// An MSS of zero.
+    Mss,
+}
+
+impl Rule {
+    /// Checks the fields of a `struct nf_synproxy_info`.
+    ///
+    /// # Errors
+    ///
+    /// The first field that makes no sense.
+    pub fn new(options: u8, wscale: u8, mss: u16) -> Result<Self, RuleError> {
+        if options & !rule_bits::ALL != 0 {
+            return Err(RuleError::Options(options & !rule_bits::ALL));
+        }
+        if options & rule_bits::WSCALE != 0 && wscale > MAX_WSCALE {
+            return Err(RuleError::Wscale(wscale));
+        }
+        if options & rule_bits::MSS != 0 && mss == 0 {
+            return Err(RuleError::Mss);
+        }
+        Ok(Self {
+            options,
+            wscale,
+            mss,
+        })
+    }
+
+    fn allows(&self, bit: u8) -> bool {
+        self.options & bit != 0
+    }
+
+    /// The window that shows a DPI engine one first flight, in bytes.
+    pub fn first_flight(&self) -> u16 {
+        let mss = if self.allows(rule_bits::MSS) {
+            self.mss
+        } else {
+            536
+        };
+        mss.saturating_mul(FIRST_FLIGHT)
+    }
+}
+
+/// What a SYN offers and the rule allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The client's MSS in bytes, for the cookie; 0 when it gave none.
+    pub mss: u16,
+    timestamp: Option<u32>,
+    extras: Extras,
+}
+
+impl Offer {
+    /// Reads a SYN. Without timestamps there is no place to keep anything but the MSS.
+    pub fn of(syn: &Segment, rule: &Rule) -> Self {
+        let options = syn.options();
+        let timestamp = options
+            .timestamps
+            .filter(|_| rule.allows(rule_bits::TIMESTAMP))
+            .map(|ts| ts.val);
+        let extras = match timestamp {
+            Some(_) => Extras {
+                wscale: options.wscale.filter(|_| rule.allows(rule_bits::WSCALE)),
+                sack_perm: options.sack_perm && rule.allows(rule_bits::SACK_PERM),
+                ecn: rule.allows(rule_bits::ECN)
+                    && syn.flags_are(flags::ECE | flags::CWR, flags::ECE | flags::CWR),
+            },
+            None => Extras::default(),
+        };
+        Self {
+            mss: options.mss.unwrap_or(0),
+            timestamp,
+            extras,
+        }
+    }
+}
+
+/// The SYN,ACK for `syn`, with `cookie` as our ISN.
+pub fn answer(
+    syn: &Segment,
+    rule: &Rule,
+    offer: &Offer,
+    cookie: u32,
+    window: u16,
+    now_ms: u32,
+) -> Repr {
+    let extras = offer.extras;
+    let ece = if extras.ecn { flags::ECE } else { 0 };
+    Repr {
+        src_port: syn.dst_port(),
+        dst_port: syn.src_port(),
+        seq: cookie,
+        ack: syn.seq().wrapping_add(1),
+        flags: flags::SYN | flags::ACK | ece,
+        window,
+        options: Options {
+            // A client that gave no MSS gets none: it may not know the option.
+            mss: (offer.mss != 0 && rule.allows(rule_bits::MSS)).then_some(rule.mss),
+            wscale: extras.wscale.map(|_| rule.wscale),
+            sack_perm: extras.sack_perm,
+            timestamps: offer.timestamp.map(|theirs| Timestamps {
+                val: extras.encode(now_ms),
+                ecr: theirs,
+            }),
+        },
+    }
+}
+
+/// The client that sent `ack`, whose cookie is valid and says `mss`.
+pub fn accept(ack: &Segment, mss: u16) -> Waiting {
+    let timestamps = ack.options().timestamps;
+    Waiting {
+        client_isn: ack.seq().wrapping_sub(1),
+        proxy_isn: ack.ack().wrapping_sub(1),
+        mss,
+        extras: timestamps.map_or(Extras::default(), |ts| Extras::decode(ts.ecr)),
+        timestamps: timestamps.is_some(),
+    }
+}
+
+/// Whether a verdict on `segment` may open the connection: only the start of the client's stream.
+///
+/// The handshake's last ACK makes the entry after the engine's place in the rules, so an engine that
+/// sees `--in-progress` packets only does not know where the stream starts, and would take data from
+/// the middle for its start. A client that waits gets no acknowledgement, so whatever it sends again
+/// starts here. Conntrack checks no numbers: an entry that was picked up is liberal.
+pub fn may_open(waiting: &Waiting, segment: &Segment) -> bool {
+    segment.flags_are(flags::SYN | flags::RST | flags::ACK, flags::ACK)
+        && segment.ack() == waiting.proxy_isn.wrapping_add(1)
+        && segment.seq() == waiting.client_isn.wrapping_add(1)
+        && segment.payload_len() != 0
+        && segment.options().timestamps.is_some() == waiting.timestamps
+}
+
+/// A SYN for the server, and what has to be remembered of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Syn {
+    /// The SYN, with the client's ports and ISN.
+    pub repr: Repr,
+    /// The timestamp that our SYN,ACK carried and the client echoes; 0 without timestamps.
+    pub timestamp: u32,
+}
+
+/// The SYN that `waiting` would have sent to the server, on the occasion of its `segment`.
+pub fn syn(waiting: &Waiting, segment: &Segment) -> Syn {
+    let ts = segment.options().timestamps.filter(|_| waiting.timestamps);
+    let extras = waiting.extras;
+    let ecn = if extras.ecn {
+        flags::ECE | flags::CWR
+    } else {
+        0
+    };
+    // The window of a SYN is never scaled, that of an ACK is.
+    let window = u32::from(segment.window()) << u32::from(extras.wscale.unwrap_or(0) & 0xf);
+    Syn {
+        repr: Repr {
+            src_port: segment.src_port(),
+            dst_port: segment.dst_port(),
+            seq: waiting.client_isn,
+            ack: 0,
+            flags: flags::SYN | ecn,
+            window: window.min(0xffff) as u16,
+            options: Options {
+                mss: Some(waiting.mss),
+                wscale: extras.wscale,
+                sack_perm: extras.sack_perm,
+                timestamps: ts.map(|ts| Timestamps {
+                    val: ts.val,
+                    // RFC 7323 section 3.2: zero when the ACK bit is not set.
+                    ecr: 0,
+                }),
+            },
+        },
+        timestamp: ts.map_or(0, |ts| ts.ecr),
+    }
+}
+
+/// What the server's SYN,ACK brings about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// To be added to the server's sequence numbers on their way to the client.
+    pub seq_offset: u32,
+    /// What the server's clock is ahead of ours.
+    pub timestamp_offset: u32,
+    /// The ACK for the server, in the client's numbers: the translation makes them the server's.
+    pub to_server: Repr,
+    /// The window update for the client, in the server's numbers.
+    pub to_client: Repr,
+}
+
+/// Joins both halves; `window` is the window field of the client's last segment.
+///
+/// `proxy_isn` and `timestamp` are what the client got in our SYN,ACK.
+pub fn joined(syn_ack: &Segment, proxy_isn: u32, timestamp: u32, window: u16) -> Joined {
+    let options = syn_ack.options();
+    let ts = options.timestamps.filter(|_| timestamp != 0);
+    let scaled = syn_ack.window() >> options.wscale.unwrap_or(0).min(MAX_WSCALE);
+    Joined {
+        seq_offset: proxy_isn.wrapping_sub(syn_ack.seq()),
+        timestamp_offset: ts.map_or(0, |ts| ts.val.wrapping_sub(timestamp)),
+        to_server: Repr {
+            src_port: syn_ack.dst_port(),
+            dst_port: syn_ack.src_port(),
+            seq: syn_ack.ack(),
+            ack: proxy_isn.wrapping_add(1),
+            flags: flags::ACK,
+            window,
+            options: Options {
+                timestamps: ts.map(|ts| Timestamps {
+                    val: ts.ecr,
+                    ecr: timestamp,
+                }),
+                ..Options::default()
+            },
+        },
+        to_client: Repr {
+            src_port: syn_ack.src_port(),
+            dst_port: syn_ack.dst_port(),
+            seq: syn_ack.seq().wrapping_add(1),
+            ack: syn_ack.ack(),
+            flags: flags::ACK,
+            // A window that is open must not look closed.
+            window: if syn_ack.window() == 0 {
+                0
+            } else {
+                scaled.max(1)
+            },
+            options: Options {
+                timestamps: ts,
+                ..Options::default()
+            },
+        },
+    }
+}
+
+/// A RST for the client that sent `segment`, as RFC 9293 section 3.5.2 forms one for a segment with
+/// an ACK.
+pub fn reset(segment: &Segment) -> Repr {
+    Repr {
+        src_port: segment.dst_port(),
+        dst_port: segment.src_port(),
+        seq: segment.ack(),
+        flags: flags::RST,
+        ..Repr::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::MAX_HEADER_LEN;
+    use crate::timestamp::{translate, Direction};
+
+    const ALL: u8 = rule_bits::ALL;
+
+    fn with_payload(repr: &Repr, payload: usize) -> Segment {
+        let mut bytes = [0; MAX_HEADER_LEN];
+        let len = repr.emit(&mut bytes);
+        Segment::new(bytes, len + payload).unwrap()
+    }
+
+    fn segment(repr: &Repr) -> Segment {
+        with_payload(repr, 0)
+    }
+
+    fn client_syn() -> Repr {
+        Repr {
+            src_port: 43210,
+            dst_port: 80,
+            seq: u32::MAX,
+            flags: flags::SYN | flags::ECE | flags::CWR,
+            window: 64240,
+            options: Options {
+                mss: Some(1400),
+                wscale: Some(9),
+                sack_perm: true,
+                timestamps: Some(Timestamps { val: 5000, ecr: 0 }),
+            },
+            ..Repr::default()
+        }
+    }
+
+    /// The client's ACK of `syn_ack`.
+    fn client_ack(syn: &Repr, syn_ack: &Repr) -> Repr {
+        Repr {
+            src_port: syn.src_port,
+            dst_port: syn.dst_port,
+            seq: syn_ack.ack,
+            ack: syn_ack.seq.wrapping_add(1),
+            flags: flags::ACK,
+            window: 126,
+            options: Options {
+                timestamps: syn_ack.options.timestamps.map(|ts| Timestamps {
+                    val: 5050,
+                    ecr: ts.val,
+                }),
+                ..Options::default()
+            },
+        }
+    }
+
+    #[test]
+    fn the_whole_handshake() {
+        let rule = Rule::new(ALL, 7, 1460).unwrap();
+        let syn_in = client_syn();
+        let offer = Offer::of(&segment(&syn_in), &rule);
+        assert_eq!(offer.mss, 1400);
+        let syn_ack = answer(
+            &segment(&syn_in),
+            &rule,
+            &offer,
+            400,
+            rule.first_flight(),
+            777_777,
+        );
+        assert_eq!((syn_ack.seq, syn_ack.ack), (400, 0));
+        assert_eq!(syn_ack.flags, flags::SYN | flags::ACK | flags::ECE);
+        assert_eq!(syn_ack.window, 14600);
+        assert_eq!(syn_ack.options.mss, Some(1460));
+        assert_eq!(syn_ack.options.wscale, Some(7));
+
+        let ack = segment(&client_ack(&syn_in, &syn_ack));
+        let waiting = accept(&ack, 1400);
+        assert_eq!(waiting.client_isn, syn_in.seq);
+        assert_eq!(waiting.proxy_isn, 400);
+
+        let out = syn(&waiting, &ack);
+        assert_eq!(out.repr.seq, syn_in.seq);
+        assert_eq!(out.repr.flags, flags::SYN | flags::ECE | flags::CWR);
+        assert_eq!(out.repr.options.mss, Some(1400));
+        assert_eq!(out.repr.options.wscale, Some(9));
+        assert!(out.repr.options.sack_perm);
+        assert_eq!(out.repr.window, 64512);
+        assert_eq!(out.timestamp, syn_ack.options.timestamps.unwrap().val);
+
+        let server = Repr {
+            src_port: 80,
+            dst_port: 43210,
+            seq: 500,
+            ack: syn_in.seq.wrapping_add(1),
+            flags: flags::SYN | flags::ACK,
+            window: 65160,
+            options: Options {
+                mss: Some(1460),
+                wscale: Some(7),
+                sack_perm: true,
+                timestamps: Some(Timestamps { val: 42, ecr: 5050 }),
+            },
+        };
+        let joined = joined(&segment(&server), 400, out.timestamp, 126);
+        assert_eq!(joined.seq_offset, 400u32.wrapping_sub(500));
+        // What the translation makes of our ACK is what the server expects.
+        let to_server = segment(&joined.to_server);
+        assert_eq!(to_server.ack().wrapping_sub(joined.seq_offset), 501);
+        let ts = translate(
+            to_server.raw_options(),
+            Direction::Original,
+            joined.timestamp_offset,
+        );
+        assert_eq!(ts.unwrap().new, 42);
+        // And of the window update, what the client expects.
+        let to_client = segment(&joined.to_client);
+        assert_eq!(to_client.seq().wrapping_add(joined.seq_offset), 401);
+        assert_eq!(to_client.window(), 65160 >> 7);
+        let ts = translate(
+            to_client.raw_options(),
+            Direction::Reply,
+            joined.timestamp_offset,
+        );
+        assert_eq!(ts.unwrap().new, out.timestamp);
+    }
+
+    #[test]
+    fn without_timestamps_only_the_mss_is_kept() {
+        let rule = Rule::new(ALL, 7, 1460).unwrap();
+        let mut syn_in = client_syn();
+        syn_in.options.timestamps = None;
+        let offer = Offer::of(&segment(&syn_in), &rule);
+        let syn_ack = answer(&segment(&syn_in), &rule, &offer, 400, 0, 0);
+        assert_eq!(
+            syn_ack.options,
+            Options {
+                mss: Some(1460),
+                ..Options::default()
+            }
+        );
+        assert_eq!(syn_ack.flags, flags::SYN | flags::ACK);
+        let waiting = accept(&segment(&client_ack(&syn_in, &syn_ack)), 1400);
+        assert_eq!(waiting.extras, Extras::default());
+    }
+
+    #[test]
+    fn a_rule_allows_or_takes_away() {
+        for bits in 0..=ALL {
+            let rule = Rule::new(bits, 7, 1460).unwrap();
+            let syn_in = segment(&client_syn());
+            let offer = Offer::of(&syn_in, &rule);
+            let out = answer(&syn_in, &rule, &offer, 1, 0, 0).options;
+            let ts = bits & rule_bits::TIMESTAMP != 0;
+            assert_eq!(out.mss.is_some(), bits & rule_bits::MSS != 0);
+            assert_eq!(out.timestamps.is_some(), ts);
+            assert_eq!(out.wscale.is_some(), ts && bits & rule_bits::WSCALE != 0);
+            assert_eq!(out.sack_perm, ts && bits & rule_bits::SACK_PERM != 0);
+        }
+    }
+
+    #[test]
+    fn rules_that_make_no_sense() {
+        assert_eq!(Rule::new(0xe0, 7, 1460), Err(RuleError::Options(0xe0)));
+        assert_eq!(Rule::new(ALL, 15, 1460), Err(RuleError::Wscale(15)));
+        assert_eq!(Rule::new(ALL, 7, 0), Err(RuleError::Mss));
+        assert!(Rule::new(0, 255, 0).is_ok());
+    }
+
+    #[test]
+    fn only_the_start_of_the_stream_opens() {
+        let rule = Rule::new(ALL, 7, 1460).unwrap();
+        let syn_in = client_syn();
+        let offer = Offer::of(&segment(&syn_in), &rule);
+        let syn_ack = answer(&segment(&syn_in), &rule, &offer, 400, 14600, 0);
+        let good = client_ack(&syn_in, &syn_ack);
+        let waiting = accept(&segment(&good), 1400);
+        let opens = |len: usize, change: &dyn Fn(&mut Repr)| {
+            let mut repr = good;
+            change(&mut repr);
+            may_open(&waiting, &with_payload(&repr, len))
+        };
+        assert!(opens(1, &|_| {}));
+        assert!(opens(1460, &|r| r.flags |= flags::PSH | flags::FIN));
+        assert!(!opens(0, &|_| {}));
+        for away in [1, 100, 14600, u32::MAX] {
+            assert!(!opens(1, &|r| r.seq = r.seq.wrapping_add(away)));
+            assert!(!opens(1, &|r| r.ack = r.ack.wrapping_add(away)));
+        }
+        assert!(!opens(1, &|r| r.flags |= flags::SYN));
+        assert!(!opens(1, &|r| r.flags |= flags::RST));
+        assert!(!opens(1, &|r| r.flags = flags::PSH));
+        assert!(!opens(1, &|r| r.options.timestamps = None));
+    }
+
+    #[test]
+    fn an_open_window_never_looks_closed() {
+        let mut server = Repr {
+            flags: flags::SYN | flags::ACK,
+            options: Options {
+                wscale: Some(14),
+                ..Options::default()
+            },
+            ..Repr::default()
+        };
+        for (window, scaled) in [(0, 0), (1, 1), (0x3fff, 1), (0x8000, 2)] {
+            server.window = window;
+            assert_eq!(joined(&segment(&server), 1, 0, 1).to_client.window, scaled);
+        }
+    }
+
+    #[test]
+    fn a_server_without_timestamps_is_not_translated() {
+        let server = Repr {
+            flags: flags::SYN | flags::ACK,
+            ..Repr::default()
+        };
+        let joined = joined(&segment(&server), 1, 99, 1);
+        assert_eq!(joined.timestamp_offset, 0);
+        assert_eq!(joined.to_client.options, Options::default());
+    }
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a SYN cookie has no room for rides in our timestamp, and the timestamps' translation.
+//!
+//! The low six bits of the TSval in our SYN,ACK come back as TSecr in the client's ACK. They are
+//! the in-tree SYNPROXY's, so that a change of module loses no handshake:
+//! bits 0-3 window scale (15: none), bit 4 SACK permitted, bit 5 ECN.
+
+use super::options::{self, kind};
+
+const WSCALE: u32 = 0x0f;
+const NO_WSCALE: u32 = 0x0f;
+const SACK_PERM: u32 = 1 << 4;
+const ECN: u32 = 1 << 5;
+const MASK: u32 = 0x3f;
+
+/// What the client offered and the rule allows, beyond the MSS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// The client's window scale.
+    pub wscale: Option<u8>,
+    /// The client permits SACK.
+    pub sack_perm: bool,
+    /// The client does ECN.
+    pub ecn: bool,
+}
+
+impl Extras {
+    /// The TSval that carries them, at the time `now_ms` of a millisecond clock.
+    pub fn encode(self, now_ms: u32) -> u32 {
+        let wscale = match self.wscale {
+            Some(shift) => u32::from(shift.min(options::MAX_WSCALE)),
+            None => NO_WSCALE,
+        };
+        (now_ms & !MASK)
+            | wscale
+            | if self.sack_perm { SACK_PERM } else { 0 }
+            | if self.ecn { ECN } else { 0 }
+    }
+
+    /// What an echoed TSval carries.
+    pub fn decode(ecr: u32) -> Self {
+        let wscale = ecr & WSCALE;
+        Self {
+            // Four bits: fits.
+            wscale: (wscale != NO_WSCALE).then_some(wscale as u8),
+            sack_perm: ecr & SACK_PERM != 0,
+            ecn: ecr & ECN != 0,
+        }
+    }
+}
+
+/// Direction of a packet on the original connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client.
+    Original,
+    /// From the server.
+    Reply,
+}
+
+/// A 32-bit field of the TCP header that has to be rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    /// Offset from the start of the options.
+    pub offset: usize,
+    /// Value found.
+    pub old: u32,
+    /// Value to write.
+    pub new: u32,
+}
+
+/// Finds what the difference `offset` between the server's clock and ours changes in a packet's
+/// options: TSval towards the client, TSecr towards the server.
+pub fn translate(raw_options: &[u8], direction: Direction, offset: u32) -> Option<Rewrite> {
+    if offset == 0 {
+        return None;
+    }
+    let (at, ts) = options::walk(raw_options).find_map(|option| match option.kind {
+        kind::TIMESTAMP => Some((option.offset, options::parse_timestamps(option.data)?)),
+        _ => None,
+    })?;
+    Some(match direction {
+        Direction::Reply => Rewrite {
+            offset: at,
+            old: ts.val,
+            new: ts.val.wrapping_sub(offset),
+        },
+        Direction::Original => Rewrite {
+            offset: at.wrapping_add(4),
+            old: ts.ecr,
+            new: ts.ecr.wrapping_add(offset),
+        },
+    })
+}
+
+/// The value as the Internet checksum counts it: at an odd offset (padding by single NOPs) its bytes
+/// fall into the other halves of the 16-bit words.
+pub fn as_summed(value: u32, offset: usize) -> u32 {
+    if offset % 2 == 0 {
+        value
+    } else {
+        value.rotate_right(8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_extra_survives_the_echo() {
+        for shift in (0..=options::MAX_WSCALE).map(Some).chain([None]) {
+            for sack_perm in [false, true] {
+                for ecn in [false, true] {
+                    let extras = Extras {
+                        wscale: shift,
+                        sack_perm,
+                        ecn,
+                    };
+                    for now in [0, 63, 64, 0x1234_5678, u32::MAX] {
+                        let val = extras.encode(now);
+                        assert_eq!(Extras::decode(val), extras);
+                        assert_eq!(val & !MASK, now & !MASK);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn translation_there_and_back() {
+        let options = [1, 1, 8, 10, 0, 0, 0, 5, 0, 0, 0, 9];
+        let reply = translate(&options, Direction::Reply, 7).unwrap();
+        assert_eq!((reply.offset, reply.old, reply.new), (4, 5, 0xffff_fffe));
+        let original = translate(&options, Direction::Original, 7).unwrap();
+        assert_eq!((original.offset, original.old, original.new), (8, 9, 16));
+        assert_eq!(translate(&options, Direction::Reply, 0), None);
+        assert_eq!(translate(&options[..11], Direction::Reply, 7), None);
+    }
+
+    fn sum(bytes: &[u8]) -> u16 {
+        let mut sum = bytes
+            .chunks(2)
+            .map(|w| u32::from(u16::from_be_bytes([w[0], *w.get(1).unwrap_or(&0)])))
+            .sum::<u32>();
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        sum as u16
+    }
+
+    #[test]
+    fn odd_offsets_sum_as_they_stand() {
+        let mut bytes = [0u8; 12];
+        for offset in 0..8 {
+            bytes.fill(0);
+            bytes[offset..offset + 4].copy_from_slice(&0xa1b2_c3d4u32.to_be_bytes());
+            let summed = as_summed(0xa1b2_c3d4, offset).to_be_bytes();
+            assert_eq!(sum(&bytes), sum(&summed), "offset {offset}");
+        }
+    }
+}
