@@ -39,7 +39,7 @@ pub(crate) fn phase(ct: &Conn) -> Phase {
     let phase = Phase::of(ct.synproxy().map(|words| words.load()), marks);
     match phase {
         // Its client, or an operator, has ended it.
-        Phase::Waiting(_) if ct.is(Status::Dying) || ct.is_closed() => Phase::Refused,
+        Phase::Waiting(_) | Phase::Refused if ct.is(Status::Dying) || ct.is_closed() => Phase::Gone,
         _ => phase,
     }
 }

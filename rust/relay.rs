@@ -48,7 +48,7 @@ impl pernet::Subsystem for Relay {
             Phase::Open {
                 timestamp_offset, ..
             } => timestamp_offset != 0,
-            Phase::Waiting(_) | Phase::Refused | Phase::Opening { .. } => true,
+            Phase::Waiting(_) | Phase::Refused | Phase::Gone | Phase::Opening { .. } => true,
         });
     }
 }
@@ -78,7 +78,7 @@ impl Hook for Relay {
         match (phase, direction) {
             (Phase::None, _) => Verdict::Accept,
             // The kernel's guard says the same.
-            (Phase::Waiting(_) | Phase::Refused, _) => Verdict::Drop,
+            (Phase::Waiting(_) | Phase::Refused | Phase::Gone, _) => Verdict::Drop,
             (Phase::Opening { client_isn, .. }, Direction::Original) => {
                 let our_syn = skb.is_local() && segment.is_syn() && segment.seq() == client_isn;
                 // A client that gives up: its own sequence numbers are right.
@@ -139,8 +139,10 @@ impl Hook for Relay {
 fn stray(net: &Net, skb: &SkBuff) -> Verdict {
     match skb.lookup(net) {
         Some((ct, Direction::Original)) => match gate::phase(&ct) {
-            Phase::Waiting(_) | Phase::Refused | Phase::Opening { .. } => Verdict::Drop,
             Phase::None | Phase::Open { .. } => Verdict::Accept,
+            Phase::Waiting(_) | Phase::Refused | Phase::Gone | Phase::Opening { .. } => {
+                Verdict::Drop
+            }
         },
         _ => Verdict::Accept,
     }

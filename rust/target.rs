@@ -117,7 +117,7 @@ fn judge(skb: &mut SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verdict
             gate::refuse(net, skb, segment);
             Verdict::Final(HookVerdict::Drop)
         }
-        Phase::Opening { .. } => Verdict::Final(HookVerdict::Drop),
+        Phase::Gone | Phase::Opening { .. } => Verdict::Final(HookVerdict::Drop),
         Phase::Open { .. } => Verdict::Continue,
     }
 }

@@ -112,6 +112,9 @@ pub enum Phase {
     /// As waiting, but nothing will open it any more. The entry stays as long as the client's
     /// cookie could be used again.
     Refused,
+    /// A client that waited: somebody has just begun to open its connection, or has ended it. The
+    /// entry is on its way out, and so are packets that still have it.
+    Gone,
     /// Our SYN is on its way to the server.
     Opening {
         /// Our ISN towards the client.
@@ -144,10 +147,14 @@ impl Phase {
         };
         match (marks.seq_adjust, marks.seqadj) {
             (true, false) => match Waiting::unpack(words) {
-                Some(waiting) if marks.fixed_timeout && marks.expires > COOKIE_LIFE => {
-                    Self::Waiting(waiting)
+                Some(waiting) if marks.fixed_timeout => {
+                    if marks.expires > COOKIE_LIFE {
+                        Self::Waiting(waiting)
+                    } else {
+                        Self::Refused
+                    }
                 }
-                _ => Self::Refused,
+                _ => Self::Gone,
             },
             _ if words == [0; 3] => Self::None,
             (false, true) => Self::Opening {
@@ -172,7 +179,7 @@ impl Phase {
 
     /// `--in-progress`.
     pub fn is_in_progress(&self) -> bool {
-        matches!(self, Self::Waiting(_) | Self::Refused)
+        matches!(self, Self::Waiting(_) | Self::Refused | Self::Gone)
     }
 
     /// `--finish`.
@@ -225,7 +232,7 @@ mod tests {
         let [a, b, c] = waiting(1460, 0x77).pack();
         assert_ne!(taken(c), c);
         assert_eq!(Waiting::unpack([a, b, taken(c)]), None);
-        assert_eq!(Phase::of(Some([a, b, taken(c)]), WAITING), Phase::Refused);
+        assert_eq!(Phase::of(Some([a, b, taken(c)]), WAITING), Phase::Gone);
     }
 
     #[test]
