@@ -1,0 +1,14 @@
+:INPUT,FORWARD,OUTPUT
+-m spstate --none;=;OK
+-m spstate --in-progress;=;OK
+-m spstate --finish;=;OK
+-m spstate ! --none;=;OK
+-m spstate ! --in-progress;=;OK
+-m spstate ! --finish;=;OK
+-p tcp -m tcp --dport 80 -m spstate --in-progress;=;OK
+-m spstate;;FAIL
+-m spstate --none --finish;;FAIL
+-m spstate --in-progress ! --finish;;FAIL
+-m spstate --none --none;;FAIL
+-m spstate --none 1;;FAIL
+-m spstate --state none;;FAIL
