@@ -5,29 +5,16 @@
 use crate::{
     gate,
     netfilter::{
+        abi::{xt_spstate_info as Info, SPSTATE_FINISH, SPSTATE_IN_PROGRESS, SPSTATE_NONE},
         conntrack::Tracked,
+        may_log,
         skb::SkBuff,
         xtables::{Extension, Family, Match, Place},
         Net,
     },
     tcp::{timestamp::Direction, Phase},
 };
-use kernel::{prelude::*, transmute::FromBytes};
-
-const NONE: u8 = 0;
-const IN_PROGRESS: u8 = 1;
-const FINISH: u8 = 2;
-
-/// Parameters of revision 0: `struct xt_spstate_info` of
-/// `include/uapi/linux/netfilter/xt_spstate.h`.
-#[repr(C)]
-pub(crate) struct Info {
-    state: u8,
-    invert: u8,
-}
-
-// SAFETY: Integers without padding: any bytes are a value.
-unsafe impl FromBytes for Info {}
+use kernel::prelude::*;
 
 /// The match, for every family, table and chain.
 pub(crate) struct SpState;
@@ -39,18 +26,18 @@ impl Extension for SpState {
     type Info = Info;
 
     fn check(_net: &Net, info: &Info) -> Result {
-        if info.state > FINISH {
+        if u32::from(info.state) <= SPSTATE_FINISH && info.invert <= 1 {
+            return Ok(());
+        }
+        if may_log() {
             pr_err!(
-                "spstate: state {}: expected 0 (none), 1 (in-progress) or 2 (finish)\n",
-                info.state
+                "spstate: state {}, invert {}: expected state 0 (none), 1 (in-progress) or \
+                 2 (finish), invert 0 or 1\n",
+                info.state,
+                info.invert
             );
-            return Err(EINVAL);
         }
-        if info.invert > 1 {
-            pr_err!("spstate: invert {}: expected 0 or 1\n", info.invert);
-            return Err(EINVAL);
-        }
-        Ok(())
+        Err(EINVAL)
     }
 }
 
@@ -59,9 +46,9 @@ impl Match for SpState {
         let hit = match phase(skb, place) {
             // Not tracked: in none of the states.
             None => false,
-            Some(phase) => match info.state {
-                NONE => phase.is_none(),
-                IN_PROGRESS => phase.is_in_progress(),
+            Some(phase) => match info.state.into() {
+                SPSTATE_NONE => phase.is_none(),
+                SPSTATE_IN_PROGRESS => phase.is_in_progress(),
                 _ => phase.is_finished(),
             },
         };

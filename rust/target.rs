@@ -9,9 +9,10 @@
 use crate::{
     answer, gate,
     netfilter::{
+        abi::nf_synproxy_info as Info,
         conntrack::{Status, Tracked},
         hook::{point, Verdict as HookVerdict},
-        pernet,
+        may_log, pernet,
         skb::SkBuff,
         xtables::{Extension, Family, Place, Target, Verdict},
         Net,
@@ -20,24 +21,12 @@ use crate::{
     relay::Relay,
     tcp::{handshake::RuleError, ipv4, timestamp::Direction, Phase, Rule, Segment},
 };
-use kernel::{prelude::*, transmute::FromBytes};
+use kernel::prelude::*;
 
 /// The hooks from which the target may be reached.
 const HOOKS: u32 = 1 << point::LOCAL_IN | 1 << point::FORWARD;
 
-/// Parameters of revision 0: `struct nf_synproxy_info` of
-/// [`include/uapi/linux/netfilter/nf_synproxy.h`](srctree/include/uapi/linux/netfilter/nf_synproxy.h).
-#[repr(C)]
-pub(crate) struct Info {
-    options: u8,
-    wscale: u8,
-    mss: u16,
-}
-
-// SAFETY: Integers without padding: any bytes are a value.
-unsafe impl FromBytes for Info {}
-
-/// The target, revision 0 for IPv4.
+/// The target, revision 0 for IPv4: its parameters are those of the in-tree target.
 pub(crate) struct SynProxyV0;
 
 impl Extension for SynProxyV0 {
@@ -49,23 +38,29 @@ impl Extension for SynProxyV0 {
     type Info = Info;
 
     fn check(net: &Net, info: &Info) -> Result {
-        if let Err(error) = Rule::new(info.options, info.wscale, info.mss) {
-            match error {
-                RuleError::Options(bits) => {
-                    pr_err!("options: unknown bits {bits:#04x}, expected a subset of 0x1f\n");
-                }
-                RuleError::Wscale(shift) => pr_err!("--wscale {shift}: expected 0 to 14\n"),
-                RuleError::Mss => pr_err!("--mss 0: expected 1 to 65535\n"),
+        Rule::new(info.options, info.wscale, info.mss).map_err(|error| {
+            if may_log() {
+                explain(error);
             }
-            return Err(EINVAL);
-        }
-        if pernet::activate::<Relay>(net)? && !net.tcp_loose() {
+            EINVAL
+        })?;
+        if pernet::activate::<Relay>(net)? && !net.tcp_loose() && may_log() {
             pr_warn!(
                 "nf_conntrack_tcp_loose=0 suits rules for UNTRACKED and INVALID packets; \
                  a rule with spstate --none will open nothing, it needs 1\n"
             );
         }
         Ok(())
+    }
+}
+
+fn explain(error: RuleError) {
+    match error {
+        RuleError::Options(bits) => {
+            pr_err!("options: unknown bits {bits:#04x}, expected a subset of 0x1f\n");
+        }
+        RuleError::Wscale(shift) => pr_err!("--wscale {shift}: expected 0 to 14\n"),
+        RuleError::Mss => pr_err!("--mss 0: expected 1 to 65535\n"),
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod bindings;
 
+pub mod abi;
 pub mod conntrack;
 pub mod cookie;
 pub mod hook;
@@ -101,6 +102,13 @@ impl Net {
         // SAFETY: `self` is a valid namespace.
         unsafe { bindings::rust_helper_tcp_loose(self.as_raw()) }
     }
+}
+
+/// Whether a message may be logged now, `net_ratelimit()`: rules can be tried by whoever is root of
+/// a container.
+pub fn may_log() -> bool {
+    // SAFETY: May be called in any context.
+    unsafe { kernel::bindings::net_ratelimit() != 0 }
 }
 
 /// The clock of TCP timestamps in milliseconds, `tcp_clock_ms()`; wraps around.
