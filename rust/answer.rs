@@ -6,7 +6,7 @@ use crate::{
     netfilter::{
         conntrack::Tracked,
         cookie::Flow,
-        route,
+        route::Routed,
         skb::{OwnedSkb, SkBuff},
         tcp_clock_ms, Net,
     },
@@ -62,30 +62,36 @@ fn answer(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule, window: u16, how:
     let cookie = flow.cookie(syn.seq(), offer.mss);
     let repr = handshake::answer(syn, rule, &offer, cookie, window, tcp_clock_ms());
     // A SYN,ACK that cannot be sent is as good as lost: the client sends its SYN again.
-    let _ = send_back(net, skb, &repr, how);
+    let _ = send_back(net, skb, &flow, repr, how);
 }
 
 /// Resets the client that sent `segment`.
 pub(crate) fn reset(net: &Net, skb: &SkBuff, segment: &Segment) {
+    let Some(flow) = client_flow(skb, segment) else {
+        return;
+    };
     // A reset that cannot be sent is as good as lost: the client's next packet gets another.
-    let _ = send_back(net, skb, &handshake::reset(segment), As::Untracked);
+    let _ = send_back(net, skb, &flow, handshake::reset(segment), As::Untracked);
 }
 
-/// Sends `repr` to where `skb` came from.
-fn send_back(net: &Net, skb: &SkBuff, repr: &Repr, how: As) -> Result {
-    let ip = skb.ipv4().ok_or(EINVAL)?;
+/// Sends `repr` to the client of `flow`, which has sent `skb`.
+fn send_back(net: &Net, skb: &SkBuff, flow: &Flow, repr: Repr, how: As) -> Result {
     let header = ipv4::Repr {
-        src: ip.dst,
-        dst: ip.src,
+        src: flow.dst,
+        dst: flow.src,
         tos: 0,
         ttl: net.default_ttl(),
     };
-    let mut out = OwnedSkb::tcp_v4(&header, repr)?;
-    route::route(net, &mut out, skb)?;
+    let repr = Repr {
+        src_port: flow.dst_port,
+        dst_port: flow.src_port,
+        ..repr
+    };
+    let mut out = Routed::new(net, OwnedSkb::tcp_v4(&header, &repr)?, skb)?;
     match (how, skb.tracked()) {
         (As::Reply, Tracked::Yes { ct, .. }) => out.attach_reply(ct),
         _ => out.untrack(),
     }
-    route::send(net, out);
+    out.send(net);
     Ok(())
 }

@@ -5,7 +5,8 @@
 //! A waiting client is a confirmed conntrack entry and nothing else. Conntrack owns it: it frees it
 //! at its timeout, with `conntrack -D`, with its namespace. We change it in two places only. `enter`
 //! fills it while it is still unconfirmed, and so known to one CPU; `open` takes it by one
-//! compare-and-exchange on the last word and then deletes it. Everybody else reads. When the module
+//! compare-and-exchange on the last word and then deletes it. Everybody else reads. A client that
+//! resets ends its own entry: conntrack deletes what has never seen a reply. When the module
 //! goes, `relay` deletes what waits; should an entry be missed, the kernel's own guard (see
 //! `conntrack::hold`) drops its packets without us, until it times out.
 
@@ -20,7 +21,7 @@ use crate::{
     tcp::{
         handshake,
         state::{Marks, COOKIE_LIFE},
-        Phase, Segment, Waiting,
+        Phase, Segment,
     },
 };
 
@@ -39,14 +40,17 @@ pub(crate) fn phase(ct: &Conn) -> Phase {
     let phase = Phase::of(ct.synproxy().map(|words| words.load()), marks);
     match phase {
         // Its client, or an operator, has ended it.
-        Phase::Waiting(_) | Phase::Refused if ct.is(Status::Dying) || ct.is_closed() => Phase::Gone,
+        Phase::Waiting(_) | Phase::Refused(_) if ct.is(Status::Dying) || ct.is_closed() => {
+            Phase::Gone
+        }
         _ => phase,
     }
 }
 
-/// Whether `segment` starts a new connection on the ports of one that waits.
-pub(crate) fn is_new_syn(waiting: &Waiting, segment: &Segment) -> bool {
-    segment.is_syn() && segment.seq() != waiting.client_isn
+/// Whether `segment`, of the client, starts anew on the ports of a connection that the server has
+/// not answered yet. Its old cookie does it no good for that.
+pub(crate) fn is_new_syn(phase: &Phase, segment: &Segment) -> bool {
+    segment.is_syn() && phase.client_isn().is_some_and(|isn| isn != segment.seq())
 }
 
 /// The ACK of a client at the rule for `--none`: with a valid cookie it makes the packet's new entry

@@ -13,7 +13,8 @@ use crate::{
     netfilter::{
         conntrack::{self, Conn, Status},
         hook::Verdict,
-        nat, route,
+        nat,
+        route::Routed,
         skb::{OwnedSkb, SkBuff},
         Net,
     },
@@ -37,10 +38,10 @@ pub(crate) fn deferred(
     if !ct
         .synproxy()
         .is_some_and(|words| words.swap_last(last, state::taken(last)))
-        || !ct.delete()
     {
         return Verdict::Drop;
     }
+    ct.delete();
     match connect(net, skb, waiting, segment, Some(ct)) {
         // The data comes again when the server has answered.
         Ok(()) => Verdict::Consume,
@@ -83,7 +84,7 @@ fn connect(
     };
     let mut out = OwnedSkb::tcp_v4(&header, &syn.repr)?;
     out.set_mark(skb.mark());
-    route::route(net, &mut out, skb)?;
+    let mut out = Routed::new(net, out, skb)?;
 
     let ct = conntrack::track_syn(net, &mut out, old)?;
     let words = ct.synproxy().ok_or(EINVAL)?;
@@ -95,6 +96,12 @@ fn connect(
                 client_isn,
                 ..
             } if proxy_isn == waiting.proxy_isn && client_isn == waiting.client_isn => {}
+            // An older attempt on the same ports, that the server has not answered: it gives way
+            // to the client's next packet.
+            Phase::Opening { .. } => {
+                ct.delete();
+                return Err(EAGAIN);
+            }
             _ => return Err(EEXIST),
         }
     } else {
@@ -104,6 +111,6 @@ fn connect(
             nat::copy_destination(ct, old)?;
         }
     }
-    route::send(net, out);
+    out.send(net);
     Ok(())
 }

@@ -18,7 +18,8 @@ use crate::{
     netfilter::{
         conntrack::{self, Conn, Event, Tracked},
         hook::{point, Hook, Verdict, PRI_CONNTRACK_CONFIRM},
-        pernet, route,
+        pernet,
+        route::Routed,
         skb::{OwnedSkb, SkBuff},
         Net,
     },
@@ -48,7 +49,7 @@ impl pernet::Subsystem for Relay {
             Phase::Open {
                 timestamp_offset, ..
             } => timestamp_offset != 0,
-            Phase::Waiting(_) | Phase::Refused | Phase::Gone | Phase::Opening { .. } => true,
+            Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone | Phase::Opening { .. } => true,
         });
     }
 }
@@ -78,7 +79,13 @@ impl Hook for Relay {
         match (phase, direction) {
             (Phase::None, _) => Verdict::Accept,
             // The kernel's guard says the same.
-            (Phase::Waiting(_) | Phase::Refused | Phase::Gone, _) => Verdict::Drop,
+            (Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone, _) => {
+                if direction == Direction::Original && gate::is_new_syn(&phase, &segment) {
+                    // Some rule has taken it for a new connection. The client sends it again.
+                    ct.delete();
+                }
+                Verdict::Drop
+            }
             (Phase::Opening { client_isn, .. }, Direction::Original) => {
                 let our_syn = skb.is_local() && segment.is_syn() && segment.seq() == client_isn;
                 // A client that gives up: its own sequence numbers are right.
@@ -96,19 +103,20 @@ impl Hook for Relay {
                 },
                 Direction::Reply,
             ) => {
-                if segment.is_rst() {
-                    refused_by_server(ct, &segment, proxy_isn)
-                } else if segment.is_syn_ack() && segment.ack() == client_isn.wrapping_add(1) {
+                if segment.is_syn_ack() && segment.ack() == client_isn.wrapping_add(1) {
                     join(net, skb, ct, &segment, proxy_isn, timestamp, client_isn)
+                } else if handshake::refuses(&segment, client_isn) {
+                    refused_by_server(ct, &segment, proxy_isn, client_isn)
                 } else {
+                    // The server has an older connection of these ports, and challenges our SYN.
+                    if !segment.is_rst() && segment.ack() != client_isn.wrapping_add(1) {
+                        let _ = reset_server(net, skb, ct, &segment);
+                    }
                     Verdict::Drop
                 }
             }
-            // A new connection on old ports must not slip through the entry of the old one.
             (Phase::Open { .. }, Direction::Original) if segment.is_syn() => {
-                if ct.is_closed() {
-                    ct.delete();
-                }
+                reopened(net, skb, ct, &segment);
                 Verdict::Drop
             }
             (
@@ -120,7 +128,8 @@ impl Hook for Relay {
                 Direction::Reply,
             ) if segment.is_syn_ack() => {
                 // The server has not got our ACK.
-                let joined = handshake::joined(&segment, proxy_isn, timestamp, ct.client_window());
+                let window = ct.seen(Direction::Original).window;
+                let joined = handshake::joined(&segment, proxy_isn, timestamp, window);
                 let _ = to_server(net, skb, ct, &joined.to_server);
                 Verdict::Consume
             }
@@ -135,17 +144,26 @@ impl Hook for Relay {
 }
 
 /// A packet without an entry. Conntrack takes a client's ACK for INVALID while our SYN is on its way,
-/// and whatever is malformed always: it must not pass by an entry that holds its client.
+/// and whatever is malformed always: it must not pass by an entry that holds its client, or one whose
+/// numbers are translated. The look-up knows the default zone only.
 fn stray(net: &Net, skb: &SkBuff) -> Verdict {
     match skb.lookup(net) {
-        Some((ct, Direction::Original)) => match gate::phase(&ct) {
-            Phase::None | Phase::Open { .. } => Verdict::Accept,
-            Phase::Waiting(_) | Phase::Refused | Phase::Gone | Phase::Opening { .. } => {
-                Verdict::Drop
-            }
-        },
+        Some(ct) if !gate::phase(&ct).is_none() => Verdict::Drop,
         _ => Verdict::Accept,
     }
+}
+
+/// A SYN on a connection that is open. It must not slip through the entry of the old one: a server
+/// that has closed would take it for a new connection that nobody has judged.
+fn reopened(net: &Net, skb: &SkBuff, ct: &Conn, syn: &Segment) {
+    if ct.is_closed() {
+        ct.delete();
+        return;
+    }
+    let server = ct.seen(Direction::Reply);
+    let challenge = handshake::challenge(syn, server.end, server.ack, server.window);
+    // Lost, it is made good by the client's next SYN.
+    let _ = to_client(net, skb, ct, &challenge);
 }
 
 /// The server has answered: install the translation, complete its handshake, and tell the client
@@ -159,7 +177,8 @@ fn join(
     timestamp: u32,
     client_isn: u32,
 ) -> Verdict {
-    let joined = handshake::joined(syn_ack, proxy_isn, timestamp, ct.client_window());
+    let window = ct.seen(Direction::Original).window;
+    let joined = handshake::joined(syn_ack, proxy_isn, timestamp, window);
     if !ct
         .synproxy()
         .is_some_and(|words| words.swap_last(client_isn, joined.timestamp_offset))
@@ -176,44 +195,71 @@ fn join(
 }
 
 /// The server refuses: the client gets the reset at the number that it expects.
-fn refused_by_server(ct: &Conn, rst: &Segment, proxy_isn: u32) -> Verdict {
+fn refused_by_server(ct: &Conn, rst: &Segment, proxy_isn: u32, client_isn: u32) -> Verdict {
+    if !ct
+        .synproxy()
+        .is_some_and(|words| words.swap_last(client_isn, 0))
+    {
+        return Verdict::Drop;
+    }
     ct.translate_sequence(proxy_isn.wrapping_add(1).wrapping_sub(rst.seq()));
     Verdict::Accept
+}
+
+/// Resets the server's end of an older connection, as the client itself would: RFC 9293 section
+/// 3.10.7.3, first check. Conntrack is left out, so that its entry waits for the next SYN.
+fn reset_server(net: &Net, trigger: &SkBuff, ct: &Conn, segment: &Segment) -> Result {
+    let (dst, dst_port) = ct.source(Direction::Reply);
+    let (src, src_port) = ct.destination(Direction::Reply);
+    let repr = Repr {
+        src_port,
+        dst_port,
+        ..handshake::reset(segment)
+    };
+    let mut out = Routed::new(net, packet(net, src, dst, &repr)?, trigger)?;
+    out.untrack();
+    out.send(net);
+    Ok(())
 }
 
 /// Sends `repr` to the server as if the client had: conntrack and the translation see it like any
 /// other packet of the connection.
 fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr) -> Result {
     let flow = ct.flow();
-    let mut repr = *repr;
-    repr.src_port = flow.src_port;
-    repr.dst_port = flow.dst_port;
-    let header = ipv4::Repr {
-        src: flow.src,
-        dst: flow.dst,
-        tos: 0,
-        ttl: net.default_ttl(),
+    let repr = Repr {
+        src_port: flow.src_port,
+        dst_port: flow.dst_port,
+        ..*repr
     };
-    let mut out = OwnedSkb::tcp_v4(&header, &repr)?;
-    route::route(net, &mut out, trigger)?;
-    route::send(net, out);
+    let mut out = Routed::new(net, packet(net, flow.src, flow.dst, &repr)?, trigger)?;
+    conntrack::track_as(net, &mut out, ct)?;
+    out.send(net);
     Ok(())
 }
 
-/// Sends `repr` to the client as if the server had, in the server's packet's name.
+/// Sends `repr` to the client as if the server had; the translation of addresses and numbers sees it
+/// like any other packet of the connection.
 fn to_client(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr) -> Result {
-    let ip = trigger.ipv4().ok_or(EINVAL)?;
+    let flow = ct.flow();
+    let repr = Repr {
+        src_port: flow.dst_port,
+        dst_port: flow.src_port,
+        ..*repr
+    };
+    let mut out = Routed::new(net, packet(net, flow.dst, flow.src, &repr)?, trigger)?;
+    out.attach_reply(ct);
+    out.send(net);
+    Ok(())
+}
+
+fn packet(net: &Net, src: [u8; 4], dst: [u8; 4], repr: &Repr) -> Result<OwnedSkb> {
     let header = ipv4::Repr {
-        src: ip.src,
-        dst: ip.dst,
+        src,
+        dst,
         tos: 0,
         ttl: net.default_ttl(),
     };
-    let mut out = OwnedSkb::tcp_v4(&header, repr)?;
-    route::route(net, &mut out, trigger)?;
-    out.attach_reply(ct);
-    route::send(net, out);
-    Ok(())
+    OwnedSkb::tcp_v4(&header, repr)
 }
 
 fn translate(

@@ -65,19 +65,15 @@ fn phase(skb: &SkBuff, place: Place<'_>) -> Option<Phase> {
     else {
         return None;
     };
-    match gate::phase(ct) {
-        // A SYN that starts anew on a waiting client's ports has no state yet: so the rule for
-        // --none gets it, and the old entry goes.
-        Phase::Waiting(waiting)
-            if !related
-                && direction == Direction::Original
-                && !place.is_later_fragment
-                && skb
-                    .tcp(place.thoff)
-                    .is_some_and(|segment| gate::is_new_syn(&waiting, &segment)) =>
-        {
-            Some(Phase::None)
-        }
-        phase => Some(phase),
-    }
+    let phase = gate::phase(ct);
+    // A SYN that starts anew has no state yet: so the rule for --none gets it, and the old entry
+    // goes.
+    let anew = phase.client_isn().is_some()
+        && !related
+        && direction == Direction::Original
+        && !place.is_later_fragment
+        && skb
+            .tcp(place.thoff)
+            .is_some_and(|segment| gate::is_new_syn(&phase, &segment));
+    Some(if anew { Phase::None } else { phase })
 }

@@ -92,7 +92,13 @@ fn judge(skb: &mut SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verdict
     if direction == Direction::Reply {
         return Verdict::Continue;
     }
-    match gate::phase(ct) {
+    let phase = gate::phase(ct);
+    if gate::is_new_syn(&phase, segment) {
+        ct.delete();
+        answer::deferred_untracked(net, skb, segment, rule);
+        return Verdict::Final(HookVerdict::Drop);
+    }
+    match phase {
         Phase::None if ct.is(Status::Confirmed) => {
             // An ordinary connection that got this far has no place behind the gate.
             ct.delete();
@@ -102,13 +108,8 @@ fn judge(skb: &mut SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verdict
             Verdict::Final(HookVerdict::Drop)
         }
         Phase::None => deferred(skb, net, segment, rule),
-        Phase::Waiting(waiting) if gate::is_new_syn(&waiting, segment) => {
-            ct.delete();
-            answer::deferred_untracked(net, skb, segment, rule);
-            Verdict::Final(HookVerdict::Drop)
-        }
         Phase::Waiting(waiting) => Verdict::Final(open::deferred(net, skb, ct, &waiting, segment)),
-        Phase::Refused => {
+        Phase::Refused(_) => {
             gate::refuse(net, skb, segment);
             Verdict::Final(HookVerdict::Drop)
         }

@@ -17,6 +17,9 @@
 /* linux/jiffies.h: libclang takes HZ for that of userspace. */
 unsigned int rust_helper_hz(void);
 
+/* linux/ratelimit.h */
+bool rust_helper_may_log(void);
+
 /* linux/bitops.h */
 void rust_helper_set_bit(unsigned int nr, unsigned long *addr);
 
@@ -25,6 +28,7 @@ struct sk_buff *rust_helper_alloc_skb(unsigned int size);
 void rust_helper_skb_reserve(struct sk_buff *skb, unsigned int len);
 void rust_helper_skb_reset_network_header(struct sk_buff *skb);
 unsigned int rust_helper_skb_network_offset(const struct sk_buff *skb);
+bool rust_helper_skb_has_dst(const struct sk_buff *skb);
 void rust_helper_skb_dst_set_noref(struct sk_buff *skb, const struct sk_buff *from);
 int rust_helper_skb_iif(const struct sk_buff *skb);
 u32 rust_helper_skb_mark(const struct sk_buff *skb);
@@ -47,6 +51,7 @@ void *rust_helper_net_generic(const struct net *net, unsigned int id);
 
 /* net/netfilter/nf_conntrack.h */
 struct nf_conn *rust_helper_nf_ct_get(const struct sk_buff *skb, unsigned int *ctinfo);
+void rust_helper_nf_reset_ct(struct sk_buff *skb);
 void rust_helper_nf_ct_set(struct sk_buff *skb, struct nf_conn *ct, unsigned int ctinfo);
 void rust_helper_nf_conntrack_get(struct nf_conn *ct);
 void rust_helper_nf_ct_put(struct nf_conn *ct);
@@ -55,6 +60,9 @@ bool rust_helper_nf_is_loopback_packet(const struct sk_buff *skb);
 struct nf_conn *rust_helper_nf_ct_tuplehash_to_ctrack(const struct nf_conntrack_tuple_hash *hash);
 const struct nf_conntrack_zone *rust_helper_nf_ct_zone_dflt(void);
 bool rust_helper_tcp_loose(const struct net *net);
+
+/* net/netfilter/nf_conntrack_core.h */
+int rust_helper_nf_conntrack_confirm(struct sk_buff *skb);
 
 /* net/netfilter/nf_conntrack_extend.h */
 void *rust_helper_nf_ct_ext_find(const struct nf_conn *ct, unsigned int id);
@@ -67,12 +75,14 @@ struct xt_synproxy_layout {
 	size_t nf_conn;
 	size_t nf_conn_status;
 	size_t nf_conn_proto;
+	size_t nf_ct_iter_data;
 	size_t nf_hook_ops;
 	size_t nf_hook_state;
 	size_t nf_nat_range2;
 	size_t pernet_operations;
 	size_t xt_action_param;
 	size_t xt_match;
+	size_t xt_mtchk_param;
 	size_t xt_target;
 	size_t xt_tgchk_param;
 };

@@ -15,6 +15,11 @@ struct nf_conn *rust_helper_nf_ct_get(const struct sk_buff *skb, unsigned int *c
 	return ct;
 }
 
+void rust_helper_nf_reset_ct(struct sk_buff *skb)
+{
+	nf_reset_ct(skb);
+}
+
 void rust_helper_nf_ct_set(struct sk_buff *skb, struct nf_conn *ct, unsigned int ctinfo)
 {
 	nf_ct_set(skb, ct, ctinfo);

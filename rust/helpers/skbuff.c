@@ -26,6 +26,11 @@ unsigned int rust_helper_skb_network_offset(const struct sk_buff *skb)
 	return skb_network_offset(skb);
 }
 
+bool rust_helper_skb_has_dst(const struct sk_buff *skb)
+{
+	return skb_dst(skb);
+}
+
 void rust_helper_skb_dst_set_noref(struct sk_buff *skb, const struct sk_buff *from)
 {
 	skb_dst_set_noref(skb, skb_dst(from));

@@ -13,7 +13,7 @@ use super::{
     Net,
 };
 use crate::tcp::timestamp::Direction;
-use core::{ops::Deref, ptr::NonNull};
+use core::{mem::ManuallyDrop, ops::Deref, ptr::NonNull};
 use kernel::{
     error::to_result,
     ffi,
@@ -32,6 +32,8 @@ pub enum Status {
     SeqAdjust = bindings::ip_conntrack_status_IPS_SEQ_ADJUST_BIT,
     /// The entry is being deleted.
     Dying = bindings::ip_conntrack_status_IPS_DYING_BIT,
+    /// No connection at all, but what a rule of the raw table wants one to be like.
+    Template = bindings::ip_conntrack_status_IPS_TEMPLATE_BIT,
     /// Packets do not extend the entry's life.
     FixedTimeout = bindings::ip_conntrack_status_IPS_FIXED_TIMEOUT_BIT,
 }
@@ -120,7 +122,7 @@ impl Conn {
 
     fn extension(&self, id: Extension) -> Option<NonNull<ffi::c_void>> {
         // SAFETY: `self` is valid; its extensions do not move once it is confirmed, and before that
-        // only its one packet knows it.
+        // only packets know it that wait for this one.
         NonNull::new(unsafe { bindings::rust_helper_nf_ct_ext_find(self.as_raw(), id as u32) })
     }
 
@@ -158,28 +160,41 @@ impl Conn {
             || u32::from(state) == bindings::tcp_conntrack_TCP_CONNTRACK_TIME_WAIT
     }
 
-    /// The window that the client has announced, scaled down to what it writes into a segment.
-    pub fn client_window(&self) -> u16 {
-        // SAFETY: `self` is a valid entry of a TCP connection; a stale window does no harm.
-        let (window, scale) = unsafe {
-            let seen = &raw const (*self.as_raw()).proto.tcp.seen[0];
+    /// What the sender of `direction` was last seen to say of itself, in its own numbers.
+    pub fn seen(&self, direction: Direction) -> Seen {
+        // SAFETY: `self` is a valid entry of a TCP connection. Each field is read whole; that they
+        // may be from different packets does no harm.
+        let (end, ack, window, scale) = unsafe {
+            let both = &raw const (*self.as_raw()).proto.tcp.seen;
+            let seen = match direction {
+                Direction::Original => &raw const (*both)[0],
+                Direction::Reply => &raw const (*both)[1],
+            };
             (
+                (&raw const (*seen).td_end).read_volatile(),
+                (&raw const (*seen).td_maxack).read_volatile(),
                 (&raw const (*seen).td_maxwin).read_volatile(),
                 (&raw const (*seen).td_scale).read_volatile(),
             )
         };
         let window = window >> u32::from(scale & 0xf);
-        u16::try_from(window).unwrap_or(u16::MAX).max(1)
+        Seen {
+            end,
+            ack,
+            window: u16::try_from(window).unwrap_or(u16::MAX).max(1),
+        }
     }
 
     fn tuple(&self, direction: Direction) -> &bindings::nf_conntrack_tuple {
-        // SAFETY: `self` is valid, and its tuples do not change once it is in use.
+        // SAFETY: `self` is valid, and its tuples do not change once it is in use. The list node
+        // beside a tuple does, and is not touched.
         unsafe {
-            let hashes = &(*self.as_raw()).tuplehash;
-            match direction {
-                Direction::Original => &hashes[0].tuple,
-                Direction::Reply => &hashes[1].tuple,
-            }
+            let hashes = &raw const (*self.as_raw()).tuplehash;
+            let tuple = match direction {
+                Direction::Original => &raw const (*hashes)[0].tuple,
+                Direction::Reply => &raw const (*hashes)[1].tuple,
+            };
+            &*tuple
         }
     }
 
@@ -247,11 +262,40 @@ impl Conn {
         }
     }
 
-    /// Takes the entry out of the table; `false` when somebody else has.
-    pub fn delete(&self) -> bool {
-        // SAFETY: `self` is valid, and stays so for whoever holds a reference.
-        unsafe { bindings::nf_ct_delete(self.as_raw(), 0, 0) }
+    /// Takes the entry out of the table, where it is in it.
+    pub fn delete(&self) {
+        if self.is(Status::Confirmed) {
+            // SAFETY: `self` was in the table, and stays valid for whoever holds a reference. The
+            // answer says more of ctnetlink's listeners than of the entry.
+            unsafe { bindings::nf_ct_delete(self.as_raw(), 0, 0) };
+        }
     }
+
+    /// Whether both are the same entry.
+    pub fn is_same(&self, other: &Self) -> bool {
+        core::ptr::eq(self, other)
+    }
+
+    fn zone(&self) -> *const bindings::nf_conntrack_zone {
+        // SAFETY: `self` is valid; its zone does not change.
+        unsafe { &raw const (*self.as_raw()).zone }
+    }
+
+    fn is_in_default_zone(&self) -> bool {
+        // SAFETY: `self` is valid; its zone does not change.
+        unsafe { (*self.zone()).id == 0 }
+    }
+}
+
+/// What conntrack has seen of one side of a connection, `struct ip_ct_tcp_state`.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// The sequence number after the last byte sent.
+    pub end: u32,
+    /// The highest acknowledgement sent.
+    pub ack: u32,
+    /// The window, scaled down to what stands in a segment; at least 1.
+    pub window: u16,
 }
 
 /// Jiffies per second.
@@ -272,7 +316,8 @@ pub enum Tracked<'a> {
         ct: &'a Conn,
         /// Who sends it.
         direction: Direction,
-        /// It is about the connection rather than of it: an ICMP error, or a reset by REJECT.
+        /// It is about the connection rather than of it: an ICMP error, or a reset by REJECT. The
+        /// first packets of a connection that another one has announced are told so, too.
         related: bool,
     },
 }
@@ -290,9 +335,13 @@ impl SkBuff {
                 Tracked::No
             };
         }
+        // SAFETY: The packet holds the reference as long as it is borrowed.
+        let ct = unsafe { Conn::from_raw(ct) };
+        if ct.is(Status::Template) {
+            return Tracked::No;
+        }
         Tracked::Yes {
-            // SAFETY: The packet holds the reference as long as it is borrowed.
-            ct: unsafe { Conn::from_raw(ct) },
+            ct,
             direction: if info >= bindings::ip_conntrack_info_IP_CT_IS_REPLY {
                 Direction::Reply
             } else {
@@ -304,11 +353,12 @@ impl SkBuff {
     }
 
     /// The entry that a packet without one would belong to, going by its addresses in the default
-    /// zone, and whether the client sends it.
-    pub fn lookup(&self, net: &Net) -> Option<(ConnRef, Direction)> {
+    /// zone.
+    pub fn lookup(&self, net: &Net) -> Option<ConnRef> {
         let mut tuple = bindings::nf_conntrack_tuple::default();
-        // SAFETY: The packet and the tuple are valid; a reference that is found is ours.
-        let hash = unsafe {
+        // SAFETY: The packet and the tuple are valid, and the hash is part of the entry that was
+        // found, on which the look-up has taken a reference.
+        let ct = unsafe {
             let nhoff = bindings::rust_helper_skb_network_offset(self.as_raw());
             if !bindings::nf_ct_get_tuplepr(
                 self.as_raw(),
@@ -320,22 +370,14 @@ impl SkBuff {
                 return None;
             }
             let zone = bindings::rust_helper_nf_ct_zone_dflt();
-            NonNull::new(bindings::nf_conntrack_find_get(net.as_raw(), zone, &tuple))?
+            let hash = bindings::nf_conntrack_find_get(net.as_raw(), zone, &tuple);
+            if hash.is_null() {
+                return None;
+            }
+            bindings::rust_helper_nf_ct_tuplehash_to_ctrack(hash)
         };
-        // SAFETY: The hash is part of the entry that was found.
-        let (ct, dir) = unsafe {
-            (
-                bindings::rust_helper_nf_ct_tuplehash_to_ctrack(hash.as_ptr()),
-                hash.as_ref().tuple.dst.dir,
-            )
-        };
-        let direction = if dir == 0 {
-            Direction::Original
-        } else {
-            Direction::Reply
-        };
-        // INVARIANT: The look-up has taken the reference.
-        Some((ConnRef(NonNull::new(ct)?), direction))
+        // INVARIANT: The reference is ours.
+        Some(ConnRef(NonNull::new(ct)?))
     }
 }
 
@@ -366,7 +408,8 @@ impl Drop for ConnRef {
 /// synproxy extension, with a life of `seconds` that packets do not extend, and guarded.
 ///
 /// The guard is `IPS_SEQ_ADJUST` without the seqadj extension: the kernel's own `nf_confirm` drops
-/// every packet of such an entry at POST_ROUTING and LOCAL_IN, and flowtables refuse it.
+/// every packet of such an entry at POST_ROUTING and LOCAL_IN, and flowtables refuse it. Excepted
+/// are what REJECT sends to the client, and the loopback device.
 ///
 /// # Errors
 ///
@@ -380,7 +423,7 @@ pub fn hold(skb: &mut SkBuff, words: [u32; 3], seconds: u32) -> Result {
         return Err(EEXIST);
     }
     if ct.synproxy().is_none() {
-        // SAFETY: Unconfirmed: nobody but our packet knows the entry.
+        // SAFETY: Unconfirmed: no other packet of the client has the entry.
         let ext = unsafe {
             bindings::nf_ct_ext_add(
                 ct.as_raw(),
@@ -400,7 +443,7 @@ pub fn hold(skb: &mut SkBuff, words: [u32; 3], seconds: u32) -> Result {
         (*ct.as_raw()).timeout = seconds.saturating_mul(hz());
     }
     // SAFETY: The packet has an unconfirmed entry with the hash that `nf_conntrack_in` has saved.
-    let verdict = unsafe { bindings::__nf_conntrack_confirm(skb.as_raw()) };
+    let verdict = unsafe { bindings::rust_helper_nf_conntrack_confirm(skb.as_raw()) };
     if verdict == bindings::NF_ACCEPT as i32 {
         Ok(())
     } else {
@@ -408,55 +451,75 @@ pub fn hold(skb: &mut SkBuff, words: [u32; 3], seconds: u32) -> Result {
     }
 }
 
-/// Shows `skb`, a SYN of ours, to conntrack as a packet of this host, and returns its entry.
+/// What a packet's new entry is to be like.
 ///
-/// A new entry gets the synproxy and the seqadj extension from a template, in the zone of `like`.
+/// # Invariants
 ///
-/// # Errors
-///
-/// `ENOMEM`; `EAGAIN` when conntrack wants the packet dropped or makes nothing of it.
-pub fn track_syn<'a>(net: &Net, skb: &'a mut OwnedSkb, like: Option<&Conn>) -> Result<&'a Conn> {
-    let zone = match like {
-        // SAFETY: `ct` is valid, and so is its zone.
-        Some(ct) => unsafe { &raw const (*ct.as_raw()).zone },
-        // SAFETY: May be called at any time.
-        None => unsafe { bindings::rust_helper_nf_ct_zone_dflt() },
-    };
-    // SAFETY: The zone is valid.
-    let template =
-        unsafe { bindings::nf_ct_tmpl_alloc(net.as_raw(), zone, kernel::bindings::GFP_ATOMIC) };
-    let template = NonNull::new(template).ok_or(ENOMEM)?;
-    for id in [Extension::SeqAdj, Extension::SynProxy] {
-        // SAFETY: The template is ours alone.
+/// A template of conntrack's that nobody else knows; it is freed with the value.
+struct Template(NonNull<bindings::nf_conn>);
+
+impl Template {
+    /// A template for the zone of `like`, the default one without it. With `synproxy` a new entry
+    /// gets the synproxy extension, and with that the seqadj extension.
+    fn new(net: &Net, like: Option<&Conn>, synproxy: bool) -> Result<Self> {
+        let zone = match like {
+            Some(ct) => ct.zone(),
+            // SAFETY: May be called at any time.
+            None => unsafe { bindings::rust_helper_nf_ct_zone_dflt() },
+        };
+        // SAFETY: The zone is valid.
+        let template =
+            unsafe { bindings::nf_ct_tmpl_alloc(net.as_raw(), zone, kernel::bindings::GFP_ATOMIC) };
+        // INVARIANT: Fresh from the allocator.
+        let template = Self(NonNull::new(template).ok_or(ENOMEM)?);
+        let ptr = template.0.as_ptr();
+        // SAFETY: The template is ours alone. An expectation is used up by a confirmed one only.
         unsafe {
-            if bindings::nf_ct_ext_add(template.as_ptr(), id as u32, kernel::bindings::GFP_ATOMIC)
+            if synproxy
+                && bindings::nf_ct_ext_add(
+                    ptr,
+                    Extension::SynProxy as u32,
+                    kernel::bindings::GFP_ATOMIC,
+                )
                 .is_null()
             {
-                bindings::nf_ct_tmpl_free(template.as_ptr());
                 return Err(ENOMEM);
             }
+            bindings::rust_helper_set_bit(Status::Confirmed as u32, &raw mut (*ptr).status);
+        }
+        Ok(template)
+    }
+}
+
+impl Drop for Template {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant.
+        unsafe { bindings::nf_ct_tmpl_free(self.0.as_ptr()) }
+    }
+}
+
+/// Shows a packet of ours to conntrack, as one that this host sends in the client's name.
+fn track<'a>(net: &Net, skb: &'a mut OwnedSkb, template: Option<Template>) -> Result<&'a Conn> {
+    skb.detach();
+    if let Some(template) = template {
+        let template = ManuallyDrop::new(template);
+        // SAFETY: The packet takes over the only reference; `nf_conntrack_in` gives it back.
+        unsafe {
+            bindings::rust_helper_nf_ct_set(
+                skb.as_raw(),
+                template.0.as_ptr(),
+                bindings::ip_conntrack_info_IP_CT_NEW,
+            );
         }
     }
-    // SAFETY: The template is ours alone until the packet has it, which takes over our reference;
-    // `nf_conntrack_in` gives it back. An expectation is used up by a confirmed template only.
-    let verdict = unsafe {
-        bindings::rust_helper_set_bit(
-            Status::Confirmed as u32,
-            &raw mut (*template.as_ptr()).status,
-        );
-        bindings::rust_helper_nf_ct_set(
-            skb.as_raw(),
-            template.as_ptr(),
-            bindings::ip_conntrack_info_IP_CT_NEW,
-        );
-        let state = bindings::nf_hook_state {
-            hook: point::LOCAL_OUT,
-            pf: bindings::NFPROTO_IPV4 as u8,
-            net: net.as_raw(),
-            ..Default::default()
-        };
-        bindings::nf_conntrack_in(skb.as_raw(), &state)
+    let state = bindings::nf_hook_state {
+        hook: point::LOCAL_OUT,
+        pf: bindings::NFPROTO_IPV4 as u8,
+        net: net.as_raw(),
+        ..Default::default()
     };
+    // SAFETY: The packet is ours, and complete but for what `ip_local_out` fills in.
+    let verdict = unsafe { bindings::nf_conntrack_in(skb.as_raw(), &state) };
     if verdict != bindings::NF_ACCEPT {
         return Err(EAGAIN);
     }
@@ -465,14 +528,55 @@ pub fn track_syn<'a>(net: &Net, skb: &'a mut OwnedSkb, like: Option<&Conn>) -> R
             ct,
             direction: Direction::Original,
             related: false,
-        } if ct.has_seqadj() => Ok(ct),
+        } => Ok(ct),
         _ => Err(EAGAIN),
     }
 }
 
+/// Shows `skb`, a SYN of ours, to conntrack, and returns its entry, which has the synproxy and the
+/// seqadj extension. A new one is in the zone of `like`.
+///
+/// # Errors
+///
+/// `ENOMEM`; `EAGAIN` when conntrack wants the packet dropped or makes nothing of it; `EEXIST` when
+/// it belongs to an entry that is not ours.
+pub fn track_syn<'a>(net: &Net, skb: &'a mut OwnedSkb, like: Option<&Conn>) -> Result<&'a Conn> {
+    let ct = track(net, skb, Some(Template::new(net, like, true)?))?;
+    if ct.has_seqadj() && ct.synproxy().is_some() {
+        Ok(ct)
+    } else {
+        Err(EEXIST)
+    }
+}
+
+/// Shows `skb` to conntrack as one more packet of `ct`, from the client.
+///
+/// # Errors
+///
+/// `ENOMEM`; `EAGAIN` when conntrack takes it for anything else.
+pub fn track_as(net: &Net, skb: &mut OwnedSkb, ct: &Conn) -> Result {
+    let template = if ct.is_in_default_zone() {
+        None
+    } else {
+        Some(Template::new(net, Some(ct), false)?)
+    };
+    if track(net, skb, template)?.is_same(ct) {
+        Ok(())
+    } else {
+        Err(EAGAIN)
+    }
+}
+
 impl OwnedSkb {
+    /// Takes the packet out of its connection.
+    fn detach(&mut self) {
+        // SAFETY: The packet is ours.
+        unsafe { bindings::rust_helper_nf_reset_ct(self.as_raw()) }
+    }
+
     /// Makes the packet one of the connection's, sent by the server.
     pub fn attach_reply(&mut self, ct: &Conn) {
+        self.detach();
         // SAFETY: Both are valid; the reference is the packet's from now on.
         unsafe {
             bindings::rust_helper_nf_conntrack_get(ct.as_raw());
@@ -486,7 +590,8 @@ impl OwnedSkb {
 
     /// Keeps the packet out of conntrack.
     pub fn untrack(&mut self) {
-        // SAFETY: The packet is ours and has no entry yet.
+        self.detach();
+        // SAFETY: The packet is ours and has no entry.
         unsafe {
             bindings::rust_helper_nf_ct_set(
                 self.as_raw(),

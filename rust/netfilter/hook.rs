@@ -132,9 +132,7 @@ impl Registration {
             ops,
         })
     }
-}
 
-impl Registration {
     /// Takes the hooks out. CPUs may still run them until a grace period of RCU is over.
     pub(super) fn unregister(&mut self) {
         // SAFETY: Registered, by the invariant, unless the array is empty already.

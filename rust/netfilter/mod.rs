@@ -39,6 +39,11 @@ pub fn check_layout() -> Result {
             offset_of!(nf_conn, status),
         ),
         ("nf_conn.proto", c.nf_conn_proto, offset_of!(nf_conn, proto)),
+        (
+            "nf_ct_iter_data",
+            c.nf_ct_iter_data,
+            size_of::<nf_ct_iter_data>(),
+        ),
         ("nf_hook_ops", c.nf_hook_ops, size_of::<nf_hook_ops>()),
         ("nf_hook_state", c.nf_hook_state, size_of::<nf_hook_state>()),
         ("nf_nat_range2", c.nf_nat_range2, size_of::<nf_nat_range2>()),
@@ -53,6 +58,11 @@ pub fn check_layout() -> Result {
             size_of::<xt_action_param>(),
         ),
         ("xt_match", c.xt_match, size_of::<xt_match>()),
+        (
+            "xt_mtchk_param",
+            c.xt_mtchk_param,
+            size_of::<xt_mtchk_param>(),
+        ),
         ("xt_target", c.xt_target, size_of::<xt_target>()),
         (
             "xt_tgchk_param",
@@ -104,11 +114,10 @@ impl Net {
     }
 }
 
-/// Whether a message may be logged now, `net_ratelimit()`: rules can be tried by whoever is root of
-/// a container.
+/// Whether a message may be logged now: rules can be tried by whoever is root of a container.
 pub fn may_log() -> bool {
     // SAFETY: May be called in any context.
-    unsafe { kernel::bindings::net_ratelimit() != 0 }
+    unsafe { bindings::rust_helper_may_log() }
 }
 
 /// The clock of TCP timestamps in milliseconds, `tcp_clock_ms()`; wraps around.

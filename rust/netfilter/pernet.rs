@@ -27,7 +27,7 @@ use kernel::{
 /// followed by `iptables-restore` must not tear open connections.
 struct Active {
     // Dropped in this order: no hook of ours runs without conntrack.
-    _hooks: Hooks,
+    hooks: Hooks,
     _conntrack: Use,
 }
 
@@ -78,12 +78,22 @@ unsafe impl<T: Subsystem> Send for Registration<T> {}
 // SAFETY: There is nothing to be done with a shared reference.
 unsafe impl<T: Subsystem> Sync for Registration<T> {}
 
+/// The memory that the kernel keeps for `T` in a namespace.
+///
+/// # Safety
+///
+/// `net` must have the subsystem `T`.
+unsafe fn slot<T: Subsystem>(net: *mut bindings::net) -> *mut Data {
+    // SAFETY: The caller's promise.
+    unsafe { bindings::rust_helper_net_generic(net, T::id().0.load(Relaxed)).cast() }
+}
+
 /// # Safety
 ///
 /// `net` must have a subsystem `T` whose `init` has run and whose `exit` has not.
 unsafe fn data<'a, T: Subsystem>(net: *mut bindings::net) -> &'a Data {
     // SAFETY: The caller's promise.
-    unsafe { &*bindings::rust_helper_net_generic(net, T::id().0.load(Relaxed)).cast() }
+    unsafe { &*slot::<T>(net) }
 }
 
 /// # Safety
@@ -95,11 +105,7 @@ unsafe extern "C" fn init<T: Subsystem>(net: *mut bindings::net) -> ffi::c_int {
     });
     // SAFETY: The kernel has allocated `size` bytes for us, which nobody reads before and which do
     // not move.
-    let done = unsafe {
-        let slot = bindings::rust_helper_net_generic(net, T::id().0.load(Relaxed));
-        init.__pinned_init(slot.cast::<Data>())
-    };
-    match done {
+    match unsafe { init.__pinned_init(slot::<T>(net)) } {
         Ok(()) => 0,
     }
 }
@@ -113,7 +119,7 @@ unsafe extern "C" fn pre_exit<T: Subsystem>(net: *mut bindings::net) {
     // SAFETY: `init` has run.
     let data = unsafe { data::<T>(net) };
     if let Some(active) = &mut *data.active.lock() {
-        active._hooks.unregister();
+        active.hooks.unregister();
     }
 }
 
@@ -129,7 +135,7 @@ unsafe extern "C" fn exit<T: Subsystem>(net: *mut bindings::net) {
     }
     drop(active);
     // SAFETY: `init` has made the value, and this is its end; the kernel frees the memory.
-    unsafe { core::ptr::drop_in_place(core::ptr::from_ref(data).cast_mut()) }
+    unsafe { core::ptr::drop_in_place(slot::<T>(net)) }
 }
 
 impl<T: Subsystem> Registration<T> {
@@ -179,7 +185,7 @@ pub fn activate<T: Subsystem>(net: &Net) -> Result<bool> {
         // SAFETY: `exit` drops both before the namespace goes.
         let (conntrack, hooks) = unsafe { (Use::new(net)?, Hooks::new::<T::Hooks>(net)?) };
         *active = Some(Active {
-            _hooks: hooks,
+            hooks,
             _conntrack: conntrack,
         });
     }

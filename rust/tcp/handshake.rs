@@ -292,14 +292,34 @@ pub fn joined(syn_ack: &Segment, proxy_isn: u32, timestamp: u32, window: u16) ->
     }
 }
 
-/// A RST for the client that sent `segment`, as RFC 9293 section 3.5.2 forms one for a segment with
-/// an ACK.
+/// A RST for who sent `segment`, an ACK that means nothing to us: RFC 9293 section 3.5.2.
 pub fn reset(segment: &Segment) -> Repr {
     Repr {
         src_port: segment.dst_port(),
         dst_port: segment.src_port(),
         seq: segment.ack(),
         flags: flags::RST,
+        ..Repr::default()
+    }
+}
+
+/// Whether a RST is the server's answer to our SYN, RFC 9293 section 3.10.7.3: it acknowledges it.
+pub fn refuses(rst: &Segment, client_isn: u32) -> bool {
+    rst.flags_are(flags::RST | flags::ACK, flags::RST | flags::ACK)
+        && rst.ack() == client_isn.wrapping_add(1)
+}
+
+/// The challenge ACK (RFC 5961 section 4) for a SYN on a connection that is open, in the server's
+/// numbers: `seq` follows the last byte that the server has sent, `ack` is its highest
+/// acknowledgement. A client that has lost the connection resets it; any other ignores the ACK.
+pub fn challenge(syn: &Segment, seq: u32, ack: u32, window: u16) -> Repr {
+    Repr {
+        src_port: syn.dst_port(),
+        dst_port: syn.src_port(),
+        seq,
+        ack,
+        flags: flags::ACK,
+        window,
         ..Repr::default()
     }
 }
@@ -495,6 +515,19 @@ mod tests {
         assert!(!opens(1, &|r| r.flags |= flags::RST));
         assert!(!opens(1, &|r| r.flags = flags::PSH));
         assert!(!opens(1, &|r| r.options.timestamps = None));
+    }
+
+    #[test]
+    fn only_an_answer_to_the_syn_refuses() {
+        let mut rst = Repr {
+            ack: 101,
+            flags: flags::RST | flags::ACK,
+            ..Repr::default()
+        };
+        assert!(refuses(&segment(&rst), 100));
+        assert!(!refuses(&segment(&rst), 101));
+        rst.flags = flags::RST;
+        assert!(!refuses(&segment(&rst), 100));
     }
 
     #[test]

@@ -111,7 +111,7 @@ pub enum Phase {
     Waiting(Waiting),
     /// As waiting, but nothing will open it any more. The entry stays as long as the client's
     /// cookie could be used again.
-    Refused,
+    Refused(Waiting),
     /// A client that waited: somebody has just begun to open its connection, or has ended it. The
     /// entry is on its way out, and so are packets that still have it.
     Gone,
@@ -151,12 +151,14 @@ impl Phase {
                     if marks.expires > COOKIE_LIFE {
                         Self::Waiting(waiting)
                     } else {
-                        Self::Refused
+                        Self::Refused(waiting)
                     }
                 }
                 _ => Self::Gone,
             },
             _ if words == [0; 3] => Self::None,
+            // The in-tree proxy leaves the last word empty until the server has answered.
+            (false, true) if words[2] == 0 => Self::None,
             (false, true) => Self::Opening {
                 proxy_isn: words[0],
                 timestamp: words[1],
@@ -172,6 +174,15 @@ impl Phase {
         }
     }
 
+    /// The ISN of a client that the server has not answered yet; another one in a SYN starts anew.
+    pub fn client_isn(&self) -> Option<u32> {
+        match self {
+            Self::Waiting(waiting) | Self::Refused(waiting) => Some(waiting.client_isn),
+            Self::Opening { client_isn, .. } => Some(*client_isn),
+            Self::None | Self::Gone | Self::Open { .. } => None,
+        }
+    }
+
     /// `--none`.
     pub fn is_none(&self) -> bool {
         matches!(self, Self::None)
@@ -179,7 +190,7 @@ impl Phase {
 
     /// `--in-progress`.
     pub fn is_in_progress(&self) -> bool {
-        matches!(self, Self::Waiting(_) | Self::Refused | Self::Gone)
+        matches!(self, Self::Waiting(_) | Self::Refused(_) | Self::Gone)
     }
 
     /// `--finish`.
@@ -248,7 +259,7 @@ mod tests {
             expires: COOKIE_LIFE,
             ..WAITING
         };
-        assert_eq!(Phase::of(Some(one.pack()), tail), Phase::Refused);
+        assert_eq!(Phase::of(Some(one.pack()), tail), Phase::Refused(one));
     }
 
     #[test]
@@ -278,6 +289,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_entry_of_the_in_tree_proxy_does_not_open() {
+        let syn_sent = Marks {
+            seq_adjust: false,
+            fixed_timeout: false,
+            seqadj: true,
+            expires: 60,
+        };
+        assert_eq!(Phase::of(Some([400, 7, 0]), syn_sent), Phase::None);
     }
 
     #[test]
