@@ -10,7 +10,7 @@ use crate::{
         skb::{OwnedSkb, SkBuff},
         tcp_clock_ms, Net,
     },
-    tcp::{handshake, ipv4, Offer, Repr, Rule, Segment},
+    tcp::{handshake, ipv4, Offer, Repr, Rule, Segment, Waiting},
 };
 use kernel::prelude::*;
 
@@ -52,6 +52,12 @@ pub(crate) fn client_flow(skb: &SkBuff, segment: &Segment) -> Option<Flow> {
         src_port: segment.src_port(),
         dst_port: segment.dst_port(),
     })
+}
+
+/// The client that sent `ack`, if it brings a cookie of ours back.
+pub(crate) fn client(skb: &SkBuff, ack: &Segment) -> Option<Waiting> {
+    let mss = client_flow(skb, ack)?.check(ack.seq(), ack.ack())?;
+    Some(handshake::accept(ack, mss))
 }
 
 fn answer(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule, window: u16, how: As) {

@@ -19,7 +19,6 @@ use crate::{
         Net,
     },
     tcp::{
-        handshake,
         state::{Marks, COOKIE_LIFE},
         Phase, Segment,
     },
@@ -57,11 +56,9 @@ pub(crate) fn is_new_syn(phase: &Phase, segment: &Segment) -> bool {
 /// a waiting one. Data that comes with it was not seen by an engine and is sent again.
 pub(crate) fn enter(skb: &mut SkBuff, ack: &Segment) -> Verdict {
     // In silence: a segment of a good client that was overtaken has a bad cookie, too.
-    let Some(mss) = answer::client_flow(skb, ack).and_then(|flow| flow.check(ack.seq(), ack.ack()))
-    else {
+    let Some(waiting) = answer::client(skb, ack) else {
         return Verdict::Drop;
     };
-    let waiting = handshake::accept(ack, mss);
     match conntrack::hold(
         skb,
         waiting.pack(),

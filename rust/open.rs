@@ -30,10 +30,14 @@ pub(crate) fn deferred(
     waiting: &Waiting,
     segment: &Segment,
 ) -> Verdict {
+    let [_, _, last] = waiting.pack();
+    let corrected = handshake::may_correct(waiting, segment)
+        .then(|| answer::client(skb, segment))
+        .flatten();
+    let waiting = &corrected.unwrap_or(*waiting);
     if !handshake::may_open(waiting, segment) {
         return Verdict::Drop;
     }
-    let [_, _, last] = waiting.pack();
     // Of two CPUs one opens.
     if !ct
         .synproxy()
@@ -52,11 +56,9 @@ pub(crate) fn deferred(
 /// The ACK of a client at a rule for packets without an entry: with a valid cookie the server hears
 /// of it at once.
 pub(crate) fn immediate(net: &Net, skb: &SkBuff, ack: &Segment) -> Verdict {
-    let Some(mss) = answer::client_flow(skb, ack).and_then(|flow| flow.check(ack.seq(), ack.ack()))
-    else {
+    let Some(waiting) = answer::client(skb, ack) else {
         return Verdict::Drop;
     };
-    let waiting = handshake::accept(ack, mss);
     match connect(net, skb, &waiting, ack, None) {
         Ok(()) => Verdict::Consume,
         Err(_) => Verdict::Drop,

@@ -191,6 +191,16 @@ pub fn may_open(waiting: &Waiting, segment: &Segment) -> bool {
         && segment.options().timestamps.is_some() == waiting.timestamps
 }
 
+/// Whether the entry of `waiting` may have been made on a wrong ISN, and `segment` have the right one.
+///
+/// A cookie hides the index of one of four MSS beside a hash and the client's number, so that an ACK
+/// whose number is up to 3 too high is valid, too, with a smaller MSS. Such a one is the second
+/// segment of a client whose last ACK and first, tiny, segment were lost.
+pub fn may_correct(waiting: &Waiting, segment: &Segment) -> bool {
+    let isn = segment.seq().wrapping_sub(1);
+    matches!(waiting.client_isn.wrapping_sub(isn), 1..=3)
+}
+
 /// A SYN for the server, and what has to be remembered of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Syn {
@@ -515,6 +525,31 @@ mod tests {
         assert!(!opens(1, &|r| r.flags |= flags::RST));
         assert!(!opens(1, &|r| r.flags = flags::PSH));
         assert!(!opens(1, &|r| r.options.timestamps = None));
+    }
+
+    #[test]
+    fn an_isn_is_corrected_downwards_by_the_width_of_the_mss_index() {
+        let waiting = accept(
+            &segment(&Repr {
+                seq: 2,
+                flags: flags::ACK,
+                ..Repr::default()
+            }),
+            1460,
+        );
+        for (seq, may) in [
+            (2, false),
+            (1, true),
+            (u32::MAX, true),
+            (u32::MAX - 1, false),
+            (3, false),
+        ] {
+            let repr = Repr {
+                seq,
+                ..Repr::default()
+            };
+            assert_eq!(may_correct(&waiting, &segment(&repr)), may, "{seq}");
+        }
     }
 
     #[test]
