@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Everything is built and run in the sandbox (scripts/sandbox), which is made
+# on first use. With KDIR=, the module is built on this machine instead, for
+# that kernel tree. All output goes to build/.
+
+SANDBOX := scripts/sandbox
+out     := $(CURDIR)/build
+
+# Verbs for which a sandbox is needed: outside of one, go there.
+inside := extension examples check check-host fmt style demo vm-shell
+ifdef XTSP_SANDBOX
+KDIR ?= /kdir
+endif
+ifndef KDIR
+inside += module install
+endif
+
+.PHONY: help module extension examples check check-host fmt style demo \
+	vm-shell sandbox install clean distclean
+
+module: ## build xt_SYNPROXY.ko (KDIR=: here, for that kernel tree)
+extension: ## build libxt_spstate.so, the iptables extension
+examples: ## build the DPI example
+demo: ## show a connection held at the gate, and one let through
+check: ## run all tests; the last line counts them
+check-host: ## run only the unit tests of the protocol core
+style: ## check formatting, lints and scripts
+fmt: ## format the Rust sources
+vm-shell: ## a prompt in the virtual machine
+install: ## install what is built (DESTDIR=)
+
+help: ## list these verbs
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+sandbox: ## make the sandbox, unless it is there
+	@$(SANDBOX) build
+
+clean: ## remove what was built
+	rm -rf $(out)
+
+distclean: clean ## ... and the sandbox, and what cargo downloaded
+	$(SANDBOX) clean
+
+ifndef XTSP_SANDBOX
+$(inside):
+	@$(SANDBOX) run -- $(MAKE) --no-print-directory $@ $(if $(V),V=$(V))
+endif
+
+ifdef KDIR
+release  := $(shell cat $(KDIR)/include/config/kernel.release 2>/dev/null)
+compiler := $(shell sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ ]*\).*/\1/p' $(KDIR)/.config 2>/dev/null)
+# The compiler of the kernel itself; a clang brings its own linker along.
+toolchain := $(if $(LLVM),LLVM=$(LLVM),$(if $(findstring clang,$(compiler)),LLVM=1,CC=$(compiler)))
+kbuild    = $(MAKE) -C $(KDIR) M=$(CURDIR) MO=$(out)/$(1) $(toolchain) --no-print-directory
+
+module:
+	$(if $(release),,$(error KDIR=$(KDIR) is not a prepared kernel tree))
+	@# never mix the objects of two kernels
+	@mkdir -p $(out)/module
+	@id="$(KDIR) $$(stat -Lc '%Y %i' $(KDIR)/Module.symvers) $(toolchain)"; \
+	if [ "$$id" != "$$(cat $(out)/module/.kernel 2>/dev/null)" ]; then \
+		rm -rf $(out)/module && mkdir $(out)/module && \
+		echo "$$id" >$(out)/module/.kernel; \
+	fi
+	+@$(call kbuild,module) -j$(shell nproc) modules
+
+# Whatever of it has been built: scripts/vm installs with this, too.
+modules_dir := $(DESTDIR)/usr/lib/modules/$(release)
+xtables_dir := $(DESTDIR)$(shell pkg-config --variable=xtlibdir xtables 2>/dev/null || echo /usr/lib/xtables)
+built        = $(wildcard $(out)/$(1))
+
+install:
+	$(if $(call built,module/xt_SYNPROXY.ko), \
+		install -D -m 644 -t $(modules_dir)/updates $(out)/module/xt_SYNPROXY.ko)
+	$(if $(call built,module/xt_SYNPROXY.ko), \
+		install -D -m 644 iptables-ext/xt_SYNPROXY.modprobe.conf $(DESTDIR)/etc/modprobe.d/xt_SYNPROXY.conf)
+	$(if $(call built,cargo/release/libxt_spstate.so), \
+		install -D -m 644 -t $(xtables_dir) $(out)/cargo/release/libxt_spstate.so)
+	$(if $(call built,cargo/release/dpi-http), \
+		install -D -t $(DESTDIR)/usr/local/bin $(out)/cargo/release/dpi-http)
+	$(if $(DESTDIR),,depmod $(release))
+endif
+
+ifdef XTSP_SANDBOX
+export CARGO_TARGET_DIR := $(out)/cargo
+
+extension:
+	cargo build --release --locked --package libxt_spstate
+
+examples:
+	cargo build --release --locked --package dpi-http
+
+demo: module extension examples
+	@scripts/vm -- selftests/demo.sh
+
+check:
+	@scripts/tap scripts/check 'scripts/vm --timeout 3000 -- selftests/run'
+
+check-host:
+	cargo test --locked --package synproxy-tcp
+
+style:
+	@scripts/tap 'scripts/check style'
+
+fmt:
+	cargo fmt --all
+	rustfmt rust/main.rs
+
+vm-shell:
+	@scripts/vm --shell
+endif
