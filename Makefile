@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: GPL-2.0
+# SPDX-License-Identifier: GPL-2.0-only
 #
 # Everything is built and run in the sandbox (scripts/sandbox), which is made
 # on first use. With KDIR=, the module is built on this machine instead, for

@@ -311,7 +311,7 @@ mod tests {
                 seqadj: bits & 4 != 0,
                 expires: 1000,
             };
-            if !(marks.seq_adjust && !marks.seqadj) {
+            if !marks.seq_adjust || marks.seqadj {
                 assert_eq!(Phase::of(Some([0; 3]), marks), Phase::None);
             }
             assert_eq!(Phase::of(None, marks), Phase::None);
