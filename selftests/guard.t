@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# backend: nft
+#
+# Rules that are wrong: what waits does not pass, whatever they say.
+
+. "$(dirname "$0")/lib.sh"
+
+proxy="SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460"
+
+# A real client that has something to say.
+talker() { spawn client bash -c "exec 3<>/dev/tcp/10.0.2.2/80 && echo 'GET /64k HTTP/1.0' >&3 && exec cat <&3" >/dev/null; }
+port() { seen client "src host 10.0.1.2 and tcp dst port 80 and $SYN" | sed -nE '$s/.* IP [0-9.]+\.([0-9]+) >.*/\1/p'; }
+
+# kept_off NAME: a real client gets nowhere.
+kept_off() {
+	local before
+	before=$(port)
+	talker
+	wait_for not same_port "$before"
+	held "$1" "$(port)"
+	stop "$pid"
+}
+same_port() { [ "$(port)" = "$1" ]; }
+
+set_up
+start_nginx server
+capture
+
+# Everything is let through, and only a SYN meets the proxy.
+ipt_restore <<END
+*filter
+:FORWARD ACCEPT
+-A FORWARD -p tcp --dport 80 -m spstate --none -j $proxy
+COMMIT
+END
+kept_off "policy ACCEPT"
+ok "policy ACCEPT: crafted packets" client "$here/raw.py" crafted 5001
+ok "policy ACCEPT: crafted packets were sent" [ "$(seen_count client 'src host 10.0.1.9 and tcp src port 5001')" -ge 24 ]
+is "policy ACCEPT: none of them at the server" "$(server_packets 5001)" 0
+ok "policy ACCEPT: what is not proxied passes" client curl -sS --local-port 4001 -o /dev/null http://10.0.2.2:81/64k
+settle
+ok "policy ACCEPT: and is seen" [ "$(seen_count server 'tcp port 4001')" -gt 5 ]
+
+# Nobody is on the queue.
+ipt -t mangle -A FORWARD -p tcp --dport 80 -m spstate --in-progress -j NFQUEUE --queue-num 0 --queue-bypass
+kept_off "--queue-bypass and no engine"
+ipt -t mangle -F
+
+# The engine's verdict leads past the rest of the chain.
+start_dpi --verbose
+ipt_restore <<END
+*filter
+:FORWARD DROP
+-A FORWARD -p tcp --dport 80 -m spstate --in-progress -j NFQUEUE --queue-num 0
+-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -m spstate ! --in-progress -j ACCEPT
+-A FORWARD -p tcp --dport 80 -m mark --mark 0x0b -m spstate --in-progress -j $proxy
+-A FORWARD -p tcp --dport 80 -m spstate --none -j $proxy
+COMMIT
+END
+kept_off "NFQUEUE in filter"
+ok "NFQUEUE in filter: the engine had said yes" grep -q -- "$(port) .*mark 0xb" "$tmp/dpi.log"
+
+gate
+ok "with the right rules a page gets through" page 4002 /64k
+
+finish

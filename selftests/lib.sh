@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash disable=SC2034 # variables for the tests
+#
+# The stage of the selftests, and how they speak.
+#
+#         client                    fw                    server
+#     +------------+     +----------------------+     +------------+
+#     |         c0 |-----| eth0            eth1 |-----| s0         |
+#     |   10.0.1.2 |     | 10.0.1.1    10.0.2.1 |     | 10.0.2.2   |
+#     |   10.0.1.9 |     |                      |     |            |
+#     | curl, ssh, |     | rules, dpi-http,     |     | nginx on   |
+#     | raw.py     |     | xt_SYNPROXY          |     | 80 and 81  |
+#     +------------+     +----------------------+     +------------+
+#
+# Each box is a network namespace. No kernel answers for 10.0.1.9: it is the
+# address of raw.py, which makes its packets itself.
+#
+# A test file sources this, calls "set_up" and ends with "finish". It speaks TAP
+# on its standard output, and logs on the other one what it does. Every
+# connection has a client port of its own, so one capture serves a whole file.
+# Time proves nothing here: tests wait until something can be seen.
+
+set -euo pipefail
+
+# The form of iptables: nft or legacy.
+BACKEND=${BACKEND:-nft}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+tmp=$(mktemp -d /tmp/selftest.XXXXXX)
+chmod 755 "$tmp"
+www=$tmp/www
+# Whom "page" asks.
+address=10.0.2.2
+: >"$tmp/said"
+spawned=()
+count=0
+failed=0
+
+### What is said
+
+# ok NAME COMMAND...: a test. It is passed if the command succeeds.
+ok() {
+	local name=$1
+	shift
+	count=$((count + 1))
+	if "$@" >"$tmp/said" 2>&1; then
+		echo "ok $count - $name"
+	else
+		echo "not ok $count - $name"
+		failed=1
+		sed 's/^/# /' "$tmp/said"
+		explain "$@" >&2 || :
+	fi
+	cat "$tmp/said" >&2
+}
+
+# is NAME GOT WANTED: a test that two strings are the same.
+is() { ok "$1" equal "$2" "$3"; }
+equal() { [ "$1" = "$2" ] || { echo "got '$1', wanted '$2'" && false; }; }
+not() { ! "$@"; }
+
+skip() {
+	count=$((count + 1))
+	echo "ok $count - $1 # SKIP $2"
+}
+
+# All that one wants to see when COMMAND was no success; for the log.
+explain() {
+	local side
+	echo "=== failed: $*"
+	echo "--- rules"
+	ipt_save -c | grep -v '^#'
+	echo "--- conntrack"
+	fw conntrack -L
+	echo "--- dpi-http"
+	tail -n 20 "$tmp/dpi.log"
+	for side in client server; do
+		echo "--- capture: $side"
+		seen "$side" tcp >"$tmp/lines"
+		head -n 40 "$tmp/lines"
+		echo ...
+		tail -n 20 "$tmp/lines"
+	done
+	echo "--- dmesg"
+	dmesg | tail -n 10
+}
+
+# wait_for [-t SECONDS] COMMAND...: until the command succeeds.
+wait_for() {
+	local limit=60
+	if [ "$1" = -t ]; then
+		limit=$2
+		shift 2
+	fi
+	limit=$((SECONDS + limit))
+	until "$@" >/dev/null 2>&1; do
+		if [ $SECONDS -ge $limit ]; then
+			echo "waited in vain for: $*" >&2
+			return 1
+		fi
+		sleep 0.1
+	done
+}
+
+### What is done
+
+in_ns() {
+	local ns=$1
+	shift
+	echo "# $SECONDS s, $ns: $*" >&2
+	ip netns exec "$ns" "$@"
+}
+client() { in_ns client "$@"; }
+fw() { in_ns fw "$@"; }
+server() { in_ns server "$@"; }
+ipt() { fw "iptables-$BACKEND" "$@"; }
+ipt_save() { fw "iptables-$BACKEND-save" "$@"; }
+ipt_restore() { fw "iptables-$BACKEND-restore"; }
+
+# spawn NAMESPACE COMMAND...: in the background, as process $pid.
+spawn() {
+	echo "# $SECONDS s, $1: ${*:2} &" >&2
+	ip netns exec "$@" &
+	pid=$!
+	spawned+=("$pid")
+}
+
+stop() {
+	kill "$1" 2>/dev/null || :
+	wait "$1" 2>/dev/null || :
+}
+
+set_up() {
+	local ns
+	trap broke_off EXIT
+	for ns in client fw server; do
+		ip netns add "$ns"
+		ip -n "$ns" link set lo up
+	done
+	ip -batch - <<-END
+		link add c0 address 02:00:00:00:01:02 netns client type veth peer name eth0 address 02:00:00:00:01:01 netns fw
+		link add s0 netns server type veth peer name eth1 netns fw
+	END
+	ip -n client -batch - <<-END
+		addr add 10.0.1.2/24 dev c0
+		link set c0 up
+		route add default via 10.0.1.1
+	END
+	ip -n fw -batch - <<-END
+		addr add 10.0.1.1/24 dev eth0
+		addr add 10.0.2.1/24 dev eth1
+		link set eth0 up
+		link set eth1 up
+		neigh add 10.0.1.9 lladdr 02:00:00:00:01:02 dev eth0
+	END
+	ip -n server -batch - <<-END
+		addr add 10.0.2.2/24 dev s0
+		link set s0 up
+		route add default via 10.0.2.1
+	END
+	fw sysctl -qw net.ipv4.ip_forward=1
+	# What is held comes again every second, or the tests would take long.
+	client sysctl -qw net.ipv4.tcp_rto_max_ms=1000
+	# As on a real wire: checksums are in the packets, and are verified.
+	offload off
+
+	mkdir "$www"
+	head -c 65536 /dev/urandom >"$www/64k"
+	head -c 1048576 /dev/urandom >"$www/1M"
+	head -c 4194304 /dev/urandom >"$www/4M"
+}
+
+offload() {
+	local at
+	for at in client:c0 fw:eth0 fw:eth1 server:s0; do
+		in_ns "${at%:*}" ethtool -K "${at#*:}" tx "$1" >/dev/null
+	done
+}
+
+# start_nginx NAMESPACE
+start_nginx() {
+	cat >"$tmp/nginx.conf" <<-END
+		daemon off;
+		master_process off;
+		pid $tmp/nginx.pid;
+		error_log $tmp/nginx.log;
+		events {
+			worker_connections 1000;
+		}
+		http {
+			access_log off;
+			keepalive_timeout 0;
+			server {
+				listen 80 backlog=1000;
+				listen 81;
+				root $www;
+			}
+		}
+	END
+	spawn "$1" nginx -c "$tmp/nginx.conf"
+	nginx=$pid
+	wait_for test -s "$tmp/nginx.pid"
+}
+
+# start_dpi OPTION...
+start_dpi() {
+	spawn fw dpi-http "$@" >"$tmp/dpi.log" 2>&1
+	dpi=$pid
+	wait_for grep "listening on queue" "$tmp/dpi.log"
+}
+
+gate() { ipt_restore <"$here/../examples/synproxy.rules"; }
+
+# The conntrack entries of a client port.
+entries() { fw conntrack -L -p tcp --sport "$1" 2>/dev/null; }
+no_entries() { [ -z "$(entries "$1")" ]; }
+
+### What is seen
+
+# Filters of tcpdump: segments with data, and with SYN alone.
+DATA='(ip[2:2] - ((ip[0] & 0xf) << 2) - ((tcp[12] & 0xf0) >> 2) != 0)'
+SYN='(tcp[tcpflags] & (tcp-syn | tcp-ack) == tcp-syn)'
+SYN_ACK='(tcp[tcpflags] & (tcp-syn | tcp-ack) == tcp-syn | tcp-ack)'
+RST='(tcp[tcpflags] & tcp-rst != 0)'
+TCP='ip proto 6'
+
+# capture: on both wires, until the end.
+capture() {
+	local at
+	for at in client:c0 server:s0; do
+		spawn "${at%:*}" tcpdump -Uni "${at#*:}" -s 200 --immediate-mode \
+			-w "$tmp/${at%:*}.pcap" "$TCP or udp port 9" 2>"$tmp/tcpdump.${at%:*}"
+		wait_for grep "listening on" "$tmp/tcpdump.${at%:*}"
+	done
+}
+
+# Waits until all that fw has sent so far is in the captures.
+settle() {
+	local mark=up-to-here-$EPOCHREALTIME
+	fw bash -c "echo $mark >/dev/udp/10.0.1.2/9; echo $mark >/dev/udp/10.0.2.2/9"
+	wait_for grep -q "$mark" "$tmp/client.pcap"
+	wait_for grep -q "$mark" "$tmp/server.pcap"
+}
+
+# seen SIDE FILTER: the packets, with absolute numbers and times.
+seen() { tcpdump -nnSttr "$tmp/$1.pcap" "$2" 2>/dev/null; }
+seen_count() { seen "$@" | wc -l; }
+# The first of them; sed reads on, so that tcpdump does not die of SIGPIPE.
+seen_first() { seen "$@" | sed -n 1p; }
+
+# How many TCP packets of a client port the server's wire saw. "tcp" as a filter
+# would not see fragments.
+server_packets() {
+	settle
+	seen_count server "$TCP and (tcp port $1)"
+}
+
+# insists PORT: the client has sent its data three times.
+insists() { [ "$(seen_count client "tcp src port $1 and $DATA")" -ge 3 ]; }
+
+# answered PORT: the client got a SYN,ACK.
+answered() { [ "$(seen_count client "tcp dst port $1 and $SYN_ACK")" -ge 1 ]; }
+
+# held NAME PORT: three tests that a client with data to send waits, in vain, and
+# that the server has not heard of it.
+held() {
+	ok "$1: the client sends its data again and again" wait_for insists "$2"
+	ok "$1: it got a SYN,ACK" answered "$2"
+	is "$1: no packet at the server" "$(server_packets "$2")" 0
+}
+
+# page PORT [PATH [OPTION...]]: fetches a page and compares it.
+page() {
+	local port=$1 path=${2:-/1M}
+	client curl -sS --max-time 60 --local-port "$port" "${@:3}" -o "$tmp/page.$port" \
+		"http://$address$path" &&
+		cmp "$tmp/page.$port" "$www$path"
+}
+
+# closed NAME PORT: two tests that a client that asks a server without a
+# listener is reset, with the number that it expects.
+closed() {
+	local syn_ack rst number='s/.* seq ([0-9]+),.*/\1/p' status=0
+	client curl -sS --max-time 60 --local-port "$2" "http://$address/64k" >/dev/null || status=$?
+	ok "$1: curl is refused ($status)" grep -qw $status <<<'7 56'
+	settle
+	syn_ack=$(seen_first client "tcp dst port $2 and $SYN_ACK" | sed -nE "$number")
+	rst=$(seen_first client "tcp dst port $2 and $RST" | sed -nE "$number")
+	is "$1: by a reset with the right number" "$rst" $(((syn_ack + 1) & 0xffffffff))
+}
+
+### What is left
+
+# Namespaces end only after their last conntrack entry, and rmmod waits for
+# them: so it shows that no entry has leaked. A rule that is left, wherever it
+# is, would keep a reference on the module.
+tear_down() {
+	local pid ns clean=0
+	for pid in "${spawned[@]}"; do
+		stop "$pid"
+	done
+	spawned=()
+	for ns in client fw server; do
+		ip netns list | grep -qw "$ns" || continue
+		[ -z "$(ip netns pids "$ns")" ] || {
+			echo "processes are left in $ns: $(ip netns pids "$ns" | xargs ps -f)"
+			clean=1
+		}
+		ip netns del "$ns"
+	done
+	[ -z "$(ip netns list)" ] || {
+		echo "namespaces are left: $(ip netns list)"
+		clean=1
+	}
+	unload || clean=1
+	return $clean
+}
+
+unused() { [ "$(cat /sys/module/xt_SYNPROXY/refcnt)" = 0 ]; }
+unload() {
+	[ -d /sys/module/xt_SYNPROXY ] || return 0
+	wait_for unused && rmmod xt_SYNPROXY && [ ! -d /sys/module/xt_SYNPROXY ]
+}
+
+broke_off() {
+	echo "not ok $((count + 1)) - broke off, see the log"
+	trap - EXIT
+	set +e
+	explain "$BASH_COMMAND" >&2
+	tear_down >&2
+	rm -rf "$tmp"
+	exit 1
+}
+
+finish() {
+	ok "nothing is left behind" tear_down
+	trap - EXIT
+	rm -rf "$tmp"
+	echo "1..$count"
+	exit "$failed"
+}

@@ -1,0 +1,47 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Rules that make no sense are refused, with a reason, and leave nothing.
+
+. "$(dirname "$0")/lib.sh"
+
+# refused NAME REASON RULE...: the rule is refused, and iptables or the kernel says
+# REASON.
+refused() { ok "$1" refuses "$2" "${@:3}"; }
+refuses() {
+	dmesg --clear
+	! ipt "${@:2}" >"$tmp/error" 2>&1 || return 1
+	dmesg >>"$tmp/error"
+	cat "$tmp/error"
+	grep -v '^# ' "$tmp/error" | grep -q -e "$1"
+}
+
+set_up
+modprobe xt_SYNPROXY
+
+refused "spstate without a state" "spstate: one of --none, --in-progress, --finish is required" -A FORWARD -m spstate
+refused "spstate with two states" 'option "--none" cannot be used together with "--finish"' -A FORWARD -m spstate --none --finish
+for protocol in "" "-p udp" "! -p tcp"; do
+	# shellcheck disable=SC2086 # two words
+	refused "SYNPROXY with '$protocol' for a protocol" "only valid for protocol 6" -A FORWARD $protocol -j SYNPROXY
+done
+for place in "filter OUTPUT" "mangle PREROUTING" "mangle POSTROUTING" "nat PREROUTING"; do
+	refused "SYNPROXY in $place" "used from hooks ${place#* }, but only usable from INPUT/FORWARD" \
+		-t "${place% *}" -A "${place#* }" -p tcp -j SYNPROXY
+done
+refused "--wscale 15" "wscale 15: expected 0 to 14" -A FORWARD -p tcp -j SYNPROXY --wscale 15
+refused "--mss 0" "mss 0: expected 1 to 65535" -A FORWARD -p tcp -j SYNPROXY --mss 0
+
+# Through a user chain, in both orders; the kernel gives no better reason.
+ipt -N user
+ipt -A user -p tcp -j SYNPROXY
+refused "a jump from OUTPUT to SYNPROXY" "nvalid argument" -A OUTPUT -j user
+ipt -F user
+ipt -A OUTPUT -j user
+refused "SYNPROXY where OUTPUT jumps to" "nvalid argument" -A user -p tcp -j SYNPROXY
+
+ipt -F
+ipt -X user
+ok "nothing holds the module" wait_for unused
+
+finish

@@ -1,0 +1,262 @@
+#!/usr/bin/python3 -IS
+# SPDX-License-Identifier: GPL-2.0-only
+"""raw.py SCENARIO PORT: a TCP client that does what no kernel does.
+
+Runs in the namespace of the client, as 10.0.1.9, a neighbour without a kernel.
+Ends with an error if the proxy does not do what the scenario expects of it; what
+reached the server is for the caller to look at.
+
+(scapy could do this. It takes six seconds to start in an emulated machine.)
+"""
+
+import os
+import random
+import select
+import socket
+import struct
+import sys
+import time
+
+CLIENT, GATEWAY = "10.0.1.9", "02:00:00:00:01:01"
+SERVER = os.environ.get("SERVER", "10.0.2.2")
+FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
+REQUEST = b"GET /64k HTTP/1.0\r\n\r\n"
+LIMIT = 60
+
+
+def checksum(data):
+    data += bytes(len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+class Segment:
+    """What was received."""
+
+    def __init__(self, packet):
+        tcp = packet[(packet[0] & 15) * 4 : int.from_bytes(packet[2:4], "big")]
+        self.sport, self.dport, self.seq, self.ack, at, self.flags, self.window = struct.unpack(
+            "!HHIIBBH", tcp[:16]
+        )
+        self.data = tcp[(at >> 4) * 4 :]
+        at_ts = tcp[20 : (at >> 4) * 4].find(b"\x08\x0a")
+        self.tsval = int.from_bytes(tcp[22 + at_ts : 26 + at_ts], "big") if at_ts >= 0 else 0
+
+    def __str__(self):
+        return f"flags {self.flags:#x} seq {self.seq} ack {self.ack} window {self.window} {self.data[:20]}"
+
+
+class Client:
+    """One connection's end."""
+
+    def __init__(self, port, dport=80, isn=None):
+        self.port, self.dport = port, dport
+        self.isn = random.getrandbits(32) if isn is None else isn
+        self.answer = None
+        self.clock = 1000
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+        self.socket.bind(("c0", 0x0800))
+
+    def send(self, flags, at=1, data=b"", seq=None, ack=None, options=None, spoil=0, header=None, urgent=0):
+        """Sends a segment, at byte `at` after the ISN if no number is given."""
+        self.clock += 1
+        if options is None:
+            echo = self.answer.tsval if self.answer else 0
+            options = struct.pack("!BBII", 8, 10, self.clock, echo)
+            if flags & SYN:
+                options += struct.pack("!BBHBBBBB", 2, 4, 1460, 4, 2, 3, 3, 7)
+            options += bytes(-len(options) % 4)
+        if ack is None:
+            ack = self.answer.seq + 1 if self.answer and flags & ACK else 0
+        seq = self.isn + at if seq is None else seq
+        header = 5 + len(options) // 4 if header is None else header
+        tcp = (
+            struct.pack("!HHII", self.port, self.dport, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF)
+            + struct.pack("!BBHHH", header << 4, flags, 500, 0, urgent)
+            + options
+            + data
+        )
+        ends = socket.inet_aton(CLIENT) + socket.inet_aton(SERVER)
+        total = checksum(ends + struct.pack("!HH", 6, len(tcp)) + tcp) ^ spoil
+        tcp = tcp[:16] + struct.pack("!H", total) + tcp[18:]
+        ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), self.clock, 0, 64, 6, 0) + ends
+        ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
+        mac = bytes.fromhex(GATEWAY.replace(":", ""))
+        self.socket.sendto(ip + tcp, ("c0", 0x0800, 0, 0, mac))
+
+    def receive(self, until):
+        """All segments that come, up to one that `until` is true for."""
+        got = []
+        limit = time.monotonic() + LIMIT
+        while time.monotonic() < limit:
+            if not select.select([self.socket], [], [], 1)[0]:
+                continue
+            packet = self.socket.recv(65536)
+            if packet[9] != 6 or packet[16:20] != socket.inet_aton(CLIENT):
+                continue
+            segment = Segment(packet)
+            if segment.dport == self.port:
+                got.append(segment)
+                if until(segment):
+                    return got
+            elif segment.dport == self.port + 1 and until is None:
+                return got
+        sys.exit(f"port {self.port}: in vain waited for an answer; got: {[str(one) for one in got]}")
+
+    def silence(self):
+        """Nothing comes, until the answer to a SYN of another port, sent later, has come."""
+        got = self.so_far()
+        if got:
+            sys.exit(f"port {self.port}: expected silence, got: {[str(one) for one in got]}")
+
+    def so_far(self):
+        """All that has come by the time that a later SYN of another port is answered."""
+        other = Client(self.port + 10000)
+        other.syn()
+        got = []
+        while select.select([self.socket], [], [], 0)[0]:
+            packet = self.socket.recv(65536)
+            if packet[9] == 6 and packet[16:20] == socket.inet_aton(CLIENT):
+                got.append(Segment(packet))
+        return [one for one in got if one.dport == self.port]
+
+    def syn(self):
+        """A SYN, and its SYN,ACK."""
+        self.answer = None
+        self.send(SYN, 0)
+        is_answer = lambda got: got.flags == SYN | ACK and got.ack == (self.isn + 1) & 0xFFFFFFFF
+        self.answer = self.receive(is_answer)[-1]
+
+    def shake(self):
+        """The handshake with the proxy."""
+        self.syn()
+        self.send(ACK)
+
+    def ask(self):
+        """A request, and the begin of the answer to it."""
+        self.send(ACK | PSH, data=REQUEST)
+        # The server is there: the request again, as a kernel would.
+        self.receive(lambda got: got.flags & ACK and not got.flags & RST)
+        self.send(ACK | PSH, data=REQUEST)
+        got = self.receive(lambda got: got.data)[-1]
+        if got.seq != (self.answer.seq + 1) & 0xFFFFFFFF or not got.data.startswith(b"HTTP/1.1 200"):
+            sys.exit(f"expected the begin of the page at {self.answer.seq + 1}, got {got}")
+
+
+def wait(port):
+    """A client that waits, and says so by its data."""
+    client = Client(port)
+    client.shake()
+    for _ in range(3):
+        client.send(ACK | PSH, data=b"hello\n")
+    client.silence()
+
+
+def middle(port):
+    """A request that does not stand at the start of the stream."""
+    client = Client(port)
+    client.shake()
+    for _ in range(3):
+        client.send(ACK | PSH, at=101, data=REQUEST)
+    client.silence()
+
+
+def again(port):
+    """Another connection on the ports of one that waits: it takes its place."""
+    client = Client(port)
+    client.shake()
+    client.send(ACK | PSH, data=b"x")
+    client.isn += 1000000
+    client.shake()
+    client.ask()
+
+
+def repeated(port):
+    """SYN and ACK once more while waiting: nothing is lost."""
+    client = Client(port)
+    client.shake()
+    client.send(SYN, 0)
+    client.send(ACK)
+    client.so_far()
+    client.ask()
+
+
+def twice(port):
+    """Two verdicts."""
+    client = Client(port)
+    client.shake()
+    client.send(ACK | PSH, data=REQUEST)
+    client.send(ACK | PSH, data=REQUEST)
+    client.ask()
+
+
+def bogus(port):
+    """An ACK without a cookie, and others."""
+    client = Client(port)
+    client.send(ACK, ack=random.getrandbits(32))
+    client.syn()
+    # Off by more than 3: that much a cookie takes for another MSS.
+    client.send(ACK, ack=client.answer.seq + 6)
+    client.send(ACK | PSH, ack=client.answer.seq - 4, data=REQUEST)
+    client.send(ACK, at=6)
+    client.silence()
+
+
+def crafted(port):
+    """All that a waiting client can come up with. The last two end its wait."""
+    client = Client(port)
+    client.shake()
+    client.send(ACK, at=0)  # a keepalive
+    client.send(ACK, at=0, data=b"\0")  # an older one
+    client.send(ACK | PSH, data=REQUEST)
+    client.send(ACK | PSH, data=b"a" * 1400)
+    client.send(ACK | PSH, data=REQUEST, spoil=0x1234)
+    client.send(ACK | PSH | URG, data=REQUEST, urgent=4)
+    client.send(PSH, data=REQUEST)
+    client.send(0, data=REQUEST)
+    client.send(FIN | SYN, 0)
+    client.send(FIN | SYN | RST | PSH | ACK | URG, data=REQUEST)
+    client.send(SYN | ACK, 0)
+    client.send(SYN, 0)
+    client.send(SYN, 0, data=REQUEST)
+    client.send(ACK | PSH, at=1 << 30, data=REQUEST)
+    client.send(ACK | PSH, at=-1000, data=REQUEST)
+    client.send(ACK | PSH, ack=client.answer.seq + 100000, data=REQUEST)
+    client.send(ACK | PSH, data=REQUEST, options=b"")
+    client.send(ACK, data=REQUEST, options=b"\x08\x01\x02\x00")
+    client.send(ACK, data=REQUEST, header=4)
+    client.send(ACK, data=b"", header=15)
+    client.send(FIN | ACK)
+    client.send(ACK | PSH, data=REQUEST)
+    client.so_far()
+
+
+def reset(port):
+    """A client that gives up, which ends its entry, and comes back with the same cookie."""
+    client = Client(port)
+    client.shake()
+    client.send(ACK | PSH, data=b"hello\n")
+    client.send(RST, ack=0)
+    client.send(RST | ACK)
+    for _ in range(3):
+        client.send(ACK | PSH, data=b"hello\n")
+    client.so_far()
+
+
+def flood(port):
+    """200 SYNs, of which each is answered."""
+    client = Client(port)
+    for _ in range(200):
+        client.port += 1
+        client.send(SYN, 0)
+    client.receive(lambda got: got.flags == SYN | ACK)
+
+
+def main():
+    scenario, port = sys.argv[1:]
+    globals()[scenario](int(port))
+
+
+main()

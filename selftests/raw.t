@@ -1,0 +1,41 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# backend: nft
+#
+# Clients that do not do as kernels do, at a gate as it should be.
+
+. "$(dirname "$0")/lib.sh"
+
+raw() { client "$here/raw.py" "$@"; }
+syns() { settle && seen_count server "tcp src port $1 and $SYN"; }
+isn() { sed -nE '$s/.*, seq ([0-9]+),.*/\1/p'; }
+
+set_up
+start_nginx server
+gate
+start_dpi --verbose
+capture
+
+ok "a request in the middle of a stream" raw middle 5001
+ok "the engine takes it for one" grep -q "10.0.1.9:5001 .*mark 0xb" "$tmp/dpi.log"
+is "but nothing comes to the server" "$(server_packets 5001)" 0
+
+ok "a new connection on the ports of one that waits is served" raw again 5002
+is "the server got one SYN" "$(syns 5002)" 1
+is "of the new connection" "$(seen server "tcp src port 5002 and $SYN" | isn)" "$(seen client "tcp src port 5002 and $SYN" | isn)"
+
+ok "SYN and ACK come once more, and the connection is served" raw repeated 5003
+is "the server got one SYN" "$(syns 5003)" 1
+
+ok "two verdicts, and the connection is served" raw twice 5004
+is "the server got one SYN" "$(syns 5004)" 1
+
+ok "ACKs without a good cookie are met with silence" raw bogus 5005
+ok "and make no entry" no_entries 5005
+is "nor anything at the server" "$(server_packets 5005)" 0
+
+ok "a client that resets, and comes back" raw reset 5006
+is "nothing of it comes to the server" "$(server_packets 5006)" 0
+ok "it waits anew" not no_entries 5006
+
+finish

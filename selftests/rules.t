@@ -1,0 +1,107 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Rules are taken, printed, and taken again.
+
+. "$(dirname "$0")/lib.sh"
+
+ext=$here/../iptables-ext
+
+# round_trip RULE: what is saved can be restored and is the same then, RULE included.
+round_trip() {
+	save >"$tmp/saved"
+	ipt -F && ipt -t mangle -F && ipt_restore <"$tmp/saved" &&
+		save | diff "$tmp/saved" - && grep -e "$1" "$tmp/saved"
+}
+save() { ipt_save | sed '/^#/d; s/\[.*\]/[0:0]/'; }
+
+chains() {
+	case $1 in
+	filter) echo INPUT FORWARD OUTPUT user ;;
+	mangle) echo PREROUTING INPUT FORWARD OUTPUT POSTROUTING user ;;
+	raw) echo PREROUTING OUTPUT user ;;
+	nat) echo PREROUTING INPUT OUTPUT POSTROUTING user ;;
+	esac
+}
+
+# Every form of the match in every chain of every table.
+every_form() {
+	local table chain not state
+	for table in filter mangle raw nat; do
+		echo "*$table"
+		echo ":user - [0:0]"
+		for chain in $(chains $table); do
+			for state in none in-progress finish; do
+				for not in "" "! "; do
+					echo "-A $chain -m spstate $not--$state"
+				done
+			done
+			[ "$chain" = user ] || echo "-A $chain -j user"
+		done
+		echo COMMIT
+	done
+}
+with_table() { awk '/^\*/ { table = $0 } /^-A/ { print table, $0 }' | sort; }
+lists_every_form() { diff <(every_form | with_table) <(ipt_save | with_table); }
+
+# The rules of the extension's own test file, as iptables' iptables-test.py reads
+# it: rule;what is saved ("=": the same);OK or FAIL. One line is one test.
+own_rules() {
+	local rule wanted result
+	while IFS=';' read -r rule wanted result; do
+		case $rule in
+		:*) ;;
+		*) if [ "$result" = OK ]; then
+			ok "$rule: is taken" takes "$rule" "${wanted/#=/$rule}"
+		else
+			ok "$rule: is refused" refuses "$rule"
+		fi ;;
+		esac
+	done <"$ext/libxt_spstate.t"
+}
+takes() {
+	printf -- "-A %s $1\n" INPUT FORWARD OUTPUT | sed '1i *filter
+		$a COMMIT' | ipt_restore &&
+		diff <(printf -- "-A %s $2\n" INPUT FORWARD OUTPUT) <(ipt_save -t filter | grep ^-A)
+}
+# shellcheck disable=SC2086 # a rule is several words
+refuses() { ! ipt -A INPUT $1; }
+
+set_up
+
+first_rule() {
+	unload && [ ! -e /sys/module/ipt_SYNPROXY ] && ipt -A FORWARD "$@" &&
+		[ -e /sys/module/xt_SYNPROXY ] && [ ! -e /sys/module/ipt_SYNPROXY ] && ipt -F
+}
+ok "-j SYNPROXY loads this module, and not the kernel's own" first_rule -p tcp -j SYNPROXY
+ok "-m spstate loads it as well" first_rule -m spstate --none
+
+ok "examples/synproxy.rules is taken" gate
+ok "and goes round" round_trip 'SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460'
+ipt -F
+ipt -t mangle -F
+
+every_form >"$tmp/forms"
+ok "every form of spstate in every chain is taken" ipt_restore <"$tmp/forms"
+ok "and listed as it was given" lists_every_form
+ok "and goes round" round_trip 'POSTROUTING -m spstate ! --finish'
+for table in filter mangle raw nat; do
+	ipt -t $table -F
+	ipt -t $table -X
+done
+
+ok "SYNPROXY in a user chain is taken" ipt_restore <<-END
+	*filter
+	:user - [0:0]
+	-A FORWARD -j user
+	-A INPUT -p tcp -j SYNPROXY
+	-A user -p tcp -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --ecn
+	COMMIT
+END
+ok "and goes round" round_trip '-A user -p tcp -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --ecn'
+ipt -F
+ipt -X user
+
+own_rules
+
+finish
