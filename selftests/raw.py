@@ -14,6 +14,7 @@ import random
 import select
 import socket
 import struct
+import subprocess
 import sys
 import time
 
@@ -242,6 +243,38 @@ def reset(port):
     client.send(RST | ACK)
     for _ in range(3):
         client.send(ACK | PSH, data=b"hello\n")
+    client.so_far()
+
+
+def reboot(port):
+    """A client that has lost an open connection comes again from its ports."""
+    client = Client(port)
+    client.shake()
+    client.ask()
+    expected = (client.isn + 1 + len(REQUEST)) & 0xFFFFFFFF
+    client.isn += 1000000
+    client.send(SYN, 0)
+    challenge = client.receive(lambda got: got.flags == ACK and not got.data)[-1]
+    if challenge.ack != expected:
+        sys.exit(f"expected a challenge with ack {expected}, got {challenge}")
+    client.send(RST, seq=challenge.ack)
+    client.shake()
+    client.ask()
+
+
+def stale(port):
+    """As above, but it is the firewall that has forgotten, and the server has not."""
+    client = Client(port)
+    client.shake()
+    client.ask()
+    subprocess.run(
+        ["ip", "netns", "exec", "fw", "conntrack", "-D", "-p", "tcp", "--sport", str(port)],
+        check=True,
+        capture_output=True,
+    )
+    client.isn += 1000000
+    client.shake()
+    client.send(ACK | PSH, data=REQUEST)
     client.so_far()
 
 
