@@ -10,7 +10,7 @@ use crate::{
         skb::{OwnedSkb, SkBuff},
         tcp_clock_ms, Net,
     },
-    tcp::{handshake, ipv4, Offer, Repr, Rule, Segment, Waiting},
+    tcp::{handshake, Offer, Repr, Rule, Segment, Waiting},
 };
 use kernel::prelude::*;
 
@@ -47,10 +47,8 @@ pub(crate) fn client_flow(skb: &SkBuff, segment: &Segment) -> Option<Flow> {
     }
     let ip = skb.ipv4()?;
     Some(Flow {
-        src: ip.src,
-        dst: ip.dst,
-        src_port: segment.src_port(),
-        dst_port: segment.dst_port(),
+        client: (ip.src, segment.src_port()),
+        server: (ip.dst, segment.dst_port()),
     })
 }
 
@@ -68,7 +66,7 @@ fn answer(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule, window: u16, how:
     let cookie = flow.cookie(syn.seq(), offer.mss);
     let repr = handshake::answer(syn, rule, &offer, cookie, window, tcp_clock_ms());
     // A SYN,ACK that cannot be sent is as good as lost: the client sends its SYN again.
-    let _ = send_back(net, skb, &flow, repr, how);
+    let _ = send_back(net, skb, &flow, &repr, how);
 }
 
 /// Resets the client that sent `segment`.
@@ -77,23 +75,13 @@ pub(crate) fn reset(net: &Net, skb: &SkBuff, segment: &Segment) {
         return;
     };
     // A reset that cannot be sent is as good as lost: the client's next packet gets another.
-    let _ = send_back(net, skb, &flow, handshake::reset(segment), As::Untracked);
+    let _ = send_back(net, skb, &flow, &handshake::reset(segment), As::Untracked);
 }
 
 /// Sends `repr` to the client of `flow`, which has sent `skb`.
-fn send_back(net: &Net, skb: &SkBuff, flow: &Flow, repr: Repr, how: As) -> Result {
-    let header = ipv4::Repr {
-        src: flow.dst,
-        dst: flow.src,
-        tos: 0,
-        ttl: net.default_ttl(),
-    };
-    let repr = Repr {
-        src_port: flow.dst_port,
-        dst_port: flow.src_port,
-        ..repr
-    };
-    let mut out = Routed::new(net, OwnedSkb::tcp_v4(&header, &repr)?, skb)?;
+fn send_back(net: &Net, skb: &SkBuff, flow: &Flow, repr: &Repr, how: As) -> Result {
+    let out = OwnedSkb::tcp_v4(net, flow.server, flow.client, repr)?;
+    let mut out = Routed::new(net, out, skb)?;
     match (how, skb.tracked()) {
         (As::Reply, Tracked::Yes { ct, .. }) => out.attach_reply(ct),
         _ => out.untrack(),

@@ -18,7 +18,7 @@ use crate::{
         skb::{OwnedSkb, SkBuff},
         Net,
     },
-    tcp::{handshake, ipv4, state, Phase, Segment, Waiting},
+    tcp::{handshake, state, Phase, Segment, Waiting},
 };
 use kernel::prelude::*;
 
@@ -75,16 +75,8 @@ fn connect(
     old: Option<&Conn>,
 ) -> Result {
     let flow = answer::client_flow(skb, segment).ok_or(EINVAL)?;
-    let mut syn = handshake::syn(waiting, segment);
-    syn.repr.src_port = flow.src_port;
-    syn.repr.dst_port = flow.dst_port;
-    let header = ipv4::Repr {
-        src: flow.src,
-        dst: flow.dst,
-        tos: 0,
-        ttl: net.default_ttl(),
-    };
-    let mut out = OwnedSkb::tcp_v4(&header, &syn.repr)?;
+    let syn = handshake::syn(waiting, segment);
+    let mut out = OwnedSkb::tcp_v4(net, flow.client, flow.server, &syn.repr)?;
     out.set_mark(skb.mark());
     let mut out = Routed::new(net, out, skb)?;
 

@@ -24,7 +24,7 @@ use crate::{
         Net,
     },
     tcp::{
-        handshake, ipv4,
+        handshake,
         timestamp::{self, Direction},
         Phase, Repr, Segment,
     },
@@ -209,14 +209,12 @@ fn refused_by_server(ct: &Conn, rst: &Segment, proxy_isn: u32, client_isn: u32) 
 /// Resets the server's end of an older connection, as the client itself would: RFC 9293 section
 /// 3.10.7.3, first check. Conntrack is left out, so that its entry waits for the next SYN.
 fn reset_server(net: &Net, trigger: &SkBuff, ct: &Conn, segment: &Segment) -> Result {
-    let (dst, dst_port) = ct.source(Direction::Reply);
-    let (src, src_port) = ct.destination(Direction::Reply);
-    let repr = Repr {
-        src_port,
-        dst_port,
-        ..handshake::reset(segment)
-    };
-    let mut out = Routed::new(net, packet(net, src, dst, &repr)?, trigger)?;
+    let (from, to) = (
+        ct.destination(Direction::Reply),
+        ct.source(Direction::Reply),
+    );
+    let out = OwnedSkb::tcp_v4(net, from, to, &handshake::reset(segment))?;
+    let mut out = Routed::new(net, out, trigger)?;
     out.untrack();
     out.send(net);
     Ok(())
@@ -226,12 +224,8 @@ fn reset_server(net: &Net, trigger: &SkBuff, ct: &Conn, segment: &Segment) -> Re
 /// other packet of the connection.
 fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr) -> Result {
     let flow = ct.flow();
-    let repr = Repr {
-        src_port: flow.src_port,
-        dst_port: flow.dst_port,
-        ..*repr
-    };
-    let mut out = Routed::new(net, packet(net, flow.src, flow.dst, &repr)?, trigger)?;
+    let out = OwnedSkb::tcp_v4(net, flow.client, flow.server, repr)?;
+    let mut out = Routed::new(net, out, trigger)?;
     conntrack::track_as(net, &mut out, ct)?;
     out.send(net);
     Ok(())
@@ -241,25 +235,11 @@ fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr) -> Result {
 /// like any other packet of the connection.
 fn to_client(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr) -> Result {
     let flow = ct.flow();
-    let repr = Repr {
-        src_port: flow.dst_port,
-        dst_port: flow.src_port,
-        ..*repr
-    };
-    let mut out = Routed::new(net, packet(net, flow.dst, flow.src, &repr)?, trigger)?;
+    let out = OwnedSkb::tcp_v4(net, flow.server, flow.client, repr)?;
+    let mut out = Routed::new(net, out, trigger)?;
     out.attach_reply(ct);
     out.send(net);
     Ok(())
-}
-
-fn packet(net: &Net, src: [u8; 4], dst: [u8; 4], repr: &Repr) -> Result<OwnedSkb> {
-    let header = ipv4::Repr {
-        src,
-        dst,
-        tos: 0,
-        ttl: net.default_ttl(),
-    };
-    OwnedSkb::tcp_v4(&header, repr)
 }
 
 fn translate(

@@ -16,10 +16,10 @@ proposed() { seen_first "$1" "tcp src port $2 and $SYN" | proposal; }
 # from the SYN,ACK that SIDE has seen.
 sent_by() {
 	local start fields
-	start=$(seen_first "$3" "tcp dst port $2 and $SYN_ACK" | sed -nE 's/.* seq ([0-9]+),.* TS val ([0-9]+) .*/\1 \2/p')
+	start=$(seen_first "$3" "tcp dst port $2 and $SYN_ACK" | sed -nE 's/.* seq ([0-9]+),.*TS val ([0-9]+) .*/\1 \2/p')
 	case $1 in
-	server) fields='s/.*\.80 > .* seq ([0-9]+):.* TS val ([0-9]+) .*/\1 \2/p' ;;
-	client) fields='s/.*\.80: .* ack ([0-9]+),.* TS val ([0-9]+) ecr ([0-9]+).*/\1 \3 \2/p' ;;
+	server) fields='s/.*\.80 > .* seq ([0-9]+):.*TS val ([0-9]+) .*/\1 \2/p' ;;
+	client) fields='s/.*\.80: .* ack ([0-9]+),.*TS val ([0-9]+) ecr ([0-9]+).*/\1 \3 \2/p' ;;
 	esac
 	seen "$3" "tcp port $2" | sed -nE "$fields" | awk -v start="$start" '
 		function since(number, start) { return (number - start + 2 ^ 32) % 2 ^ 32 }

@@ -67,6 +67,9 @@ skip() {
 explain() {
 	local side
 	echo "=== failed: $*"
+	[ ! -d /out/tap ] || (cd "$tmp" && for side in client server; do
+		cp $side.pcap "/out/tap/$(basename "$0" .t)-$BACKEND-$side.pcap"
+	done)
 	echo "--- rules"
 	ipt_save -c | grep -v '^#'
 	echo "--- conntrack"

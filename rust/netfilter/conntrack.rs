@@ -7,7 +7,7 @@
 
 use super::{
     bindings,
-    cookie::Flow,
+    cookie::{Endpoint, Flow},
     hook::point,
     skb::{OwnedSkb, SkBuff},
     Net,
@@ -89,9 +89,6 @@ impl SynProxy {
 /// A conntrack entry, the kernel's `struct nf_conn`.
 #[repr(transparent)]
 pub struct Conn(Opaque<bindings::nf_conn>);
-
-/// A place in the network, as a tuple has it: the address as on the wire, the port in host order.
-pub type Endpoint = ([u8; 4], u16);
 
 impl Conn {
     /// # Safety
@@ -216,13 +213,9 @@ impl Conn {
 
     /// The connection as its client sees it.
     pub fn flow(&self) -> Flow {
-        let (src, src_port) = self.source(Direction::Original);
-        let (dst, dst_port) = self.destination(Direction::Original);
         Flow {
-            src,
-            dst,
-            src_port,
-            dst_port,
+            client: self.source(Direction::Original),
+            server: self.destination(Direction::Original),
         }
     }
 

@@ -6,28 +6,26 @@
 
 use super::bindings;
 
-/// The addresses and ports of a connection as its client sees them; addresses as on the wire, ports
-/// in host byte order.
+/// A place in the network: the address as on the wire, the port in host byte order.
+pub type Endpoint = ([u8; 4], u16);
+
+/// A connection as its client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// The client's address.
-    pub src: [u8; 4],
-    /// The address that the client connects to.
-    pub dst: [u8; 4],
-    /// The client's port.
-    pub src_port: u16,
-    /// The port that the client connects to.
-    pub dst_port: u16,
+    /// Where the client is.
+    pub client: Endpoint,
+    /// Where it connects to.
+    pub server: Endpoint,
 }
 
 impl Flow {
     fn headers(&self, seq: u32, ack: u32) -> (bindings::iphdr, bindings::tcphdr) {
         let mut iph = bindings::iphdr::default();
-        iph.__bindgen_anon_1.__bindgen_anon_1.saddr = u32::from_ne_bytes(self.src);
-        iph.__bindgen_anon_1.__bindgen_anon_1.daddr = u32::from_ne_bytes(self.dst);
+        iph.__bindgen_anon_1.__bindgen_anon_1.saddr = u32::from_ne_bytes(self.client.0);
+        iph.__bindgen_anon_1.__bindgen_anon_1.daddr = u32::from_ne_bytes(self.server.0);
         let th = bindings::tcphdr {
-            source: self.src_port.to_be(),
-            dest: self.dst_port.to_be(),
+            source: self.client.1.to_be(),
+            dest: self.server.1.to_be(),
             seq: seq.to_be(),
             ack_seq: ack.to_be(),
             ..Default::default()

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
-use super::bindings;
+use super::{bindings, cookie::Endpoint, Net};
 use crate::tcp::{ipv4, segment, timestamp, Repr, Segment};
 use core::ptr::NonNull;
 use kernel::{prelude::*, types::Opaque};
@@ -159,12 +159,23 @@ impl SkBuff {
 pub struct OwnedSkb(NonNull<bindings::sk_buff>);
 
 impl OwnedSkb {
-    /// Builds a TCP packet over IPv4 without payload.
+    /// Builds a TCP packet over IPv4 without payload, with the addresses and ports given.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub fn tcp_v4(ip: &ipv4::Repr, tcp: &Repr) -> Result<Self> {
+    pub fn tcp_v4(net: &Net, src: Endpoint, dst: Endpoint, tcp: &Repr) -> Result<Self> {
+        let ip = ipv4::Repr {
+            src: src.0,
+            dst: dst.0,
+            tos: 0,
+            ttl: net.default_ttl(),
+        };
+        let tcp = Repr {
+            src_port: src.1,
+            dst_port: dst.1,
+            ..*tcp
+        };
         let mut header = [0; segment::MAX_HEADER_LEN];
         let len = tcp.emit(&mut header);
         let header = header.get_mut(..len).ok_or(EINVAL)?;
