@@ -38,6 +38,10 @@ kept_off "policy ACCEPT"
 ok "policy ACCEPT: crafted packets" client "$here/raw.py" crafted 5001
 ok "policy ACCEPT: crafted packets were sent" [ "$(seen_count client 'src host 10.0.1.9 and tcp src port 5001')" -ge 24 ]
 is "policy ACCEPT: none of them at the server" "$(server_packets 5001)" 0
+# With its entry gone, a client's next RST is a stray packet like any other.
+ok "policy ACCEPT: a client that resets, and comes back" client "$here/raw.py" reset 5002
+is "policy ACCEPT: nothing but a RST of it at the server" \
+	"$(settle && seen_count server "tcp port 5002 and not $RST")" 0
 ok "policy ACCEPT: what is not proxied passes" client curl -sS --local-port 4001 -o /dev/null http://10.0.2.2:81/64k
 settle
 ok "policy ACCEPT: and is seen" [ "$(seen_count server 'tcp port 4001')" -gt 5 ]

@@ -246,6 +246,15 @@ def reset(port):
     client.so_far()
 
 
+def late(port):
+    """The last ACK and a first segment of two bytes are lost: the next one's cookie is good, too."""
+    client = Client(port)
+    client.syn()
+    client.send(ACK | PSH, at=3, data=REQUEST[2:])
+    client.so_far()
+    client.ask()
+
+
 def reboot(port):
     """A client that has lost an open connection comes again from its ports."""
     client = Client(port)

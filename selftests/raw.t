@@ -38,6 +38,9 @@ ok "a client that resets, and comes back" raw reset 5006
 is "nothing of it comes to the server" "$(server_packets 5006)" 0
 ok "it waits anew" not no_entries 5006
 
+ok "a client whose first segments are lost is served all the same" raw late 5009
+is "the server got one SYN" "$(syns 5009)" 1
+
 ok "a client that has lost its connection gets a new one on its ports" raw reboot 5007
 is "the server got two SYNs" "$(syns 5007)" 2
 
