@@ -29,6 +29,10 @@ const GATE_TIMEOUT: u32 = 30;
 
 /// Where the connection stands.
 pub(crate) fn phase(ct: &Conn) -> Phase {
+    // Most connections are none of ours, and every packet of theirs comes here.
+    let Some(words) = ct.synproxy() else {
+        return Phase::None;
+    };
     // The status first: who sees its bits sees the words that were stored before.
     let marks = Marks {
         seq_adjust: ct.is(Status::SeqAdjust),
@@ -36,7 +40,7 @@ pub(crate) fn phase(ct: &Conn) -> Phase {
         seqadj: ct.has_seqadj(),
         expires: ct.expires(),
     };
-    let phase = Phase::of(ct.synproxy().map(|words| words.load()), marks);
+    let phase = Phase::of(Some(words.load()), marks);
     match phase {
         // Its client, or an operator, has ended it.
         Phase::Waiting(_) | Phase::Refused(_) if ct.is(Status::Dying) || ct.is_closed() => {

@@ -146,15 +146,6 @@ class Client:
             sys.exit(f"expected the begin of the page at {self.answer.seq + 1}, got {got}")
 
 
-def wait(port):
-    """A client that waits, and says so by its data."""
-    client = Client(port)
-    client.shake()
-    for _ in range(3):
-        client.send(ACK | PSH, data=b"hello\n")
-    client.silence()
-
-
 def middle(port):
     """A request that does not stand at the start of the stream."""
     client = Client(port)

@@ -6,7 +6,6 @@
 #ifndef XT_SYNPROXY_HELPERS_H
 #define XT_SYNPROXY_HELPERS_H
 
-#include <linux/ip.h>
 #include <linux/netfilter/x_tables.h>
 #include <linux/skbuff.h>
 #include <linux/tcp.h>
@@ -37,8 +36,7 @@ void rust_helper_skb_set_protocol(struct sk_buff *skb, u16 protocol);
 void rust_helper_inet_proto_csum_replace4(__sum16 *sum, struct sk_buff *skb,
 					  u32 from, u32 to);
 
-/* linux/ip.h, net/ip.h */
-const struct iphdr *rust_helper_ip_hdr(const struct sk_buff *skb);
+/* net/ip.h */
 u8 rust_helper_ip_default_ttl(const struct net *net);
 
 /* net/tcp.h */

@@ -124,11 +124,6 @@ impl Segment {
         Options::parse(self.raw_options())
     }
 
-    /// The header, options included.
-    pub fn header(&self) -> &[u8] {
-        self.header.get(..self.header_len).unwrap_or_default()
-    }
-
     /// Whether of the bits in `mask` exactly those in `set` are on.
     pub fn flags_are(&self, mask: u8, set: u8) -> bool {
         self.flags() & mask == set
