@@ -12,6 +12,7 @@ use crate::{
     },
     tcp::{handshake, Offer, Repr, Rule, Segment, Waiting},
 };
+use core::net::SocketAddr;
 use kernel::prelude::*;
 
 /// How a packet for the client stands to conntrack.
@@ -45,10 +46,10 @@ pub(crate) fn client_flow(skb: &SkBuff, segment: &Segment) -> Option<Flow> {
     if let Tracked::Yes { ct, .. } = skb.tracked() {
         return Some(ct.flow());
     }
-    let ip = skb.ipv4()?;
+    let ip = skb.ip()?;
     Some(Flow {
-        client: (ip.src, segment.src_port()),
-        server: (ip.dst, segment.dst_port()),
+        client: SocketAddr::new(ip.src, segment.src_port()),
+        server: SocketAddr::new(ip.dst, segment.dst_port()),
     })
 }
 
@@ -63,7 +64,9 @@ fn answer(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule, window: u16, how:
         return;
     };
     let offer = Offer::of(syn, rule);
-    let cookie = flow.cookie(syn.seq(), offer.mss);
+    let Some((cookie, _)) = flow.cookie(syn.seq(), offer.mss) else {
+        return;
+    };
     let repr = handshake::answer(syn, rule, &offer, cookie, window, tcp_clock_ms());
     // A SYN,ACK that cannot be sent is as good as lost: the client sends its SYN again.
     let _ = send_back(net, skb, &flow, &repr, how);
@@ -80,7 +83,7 @@ pub(crate) fn reset(net: &Net, skb: &SkBuff, segment: &Segment) {
 
 /// Sends `repr` to the client of `flow`, which has sent `skb`.
 fn send_back(net: &Net, skb: &SkBuff, flow: &Flow, repr: &Repr, how: As) -> Result {
-    let out = OwnedSkb::tcp_v4(net, flow.server, flow.client, repr)?;
+    let out = OwnedSkb::tcp(net, flow.server, flow.client, repr, skb.manner())?;
     let mut out = Routed::new(net, out, skb)?;
     match (how, skb.tracked()) {
         (As::Reply, Tracked::Yes { ct, .. }) => out.attach_reply(ct),

@@ -25,14 +25,22 @@ module! {
     authors: ["The xt_SYNPROXY developers"],
     description: "xtables: SYN proxy that can wait for the protocol to be known",
     license: "GPL v2",
-    alias: ["ipt_SYNPROXY", "xt_spstate", "ipt_spstate", "ip6t_spstate"],
+    alias: [
+        "ipt_SYNPROXY",
+        "ip6t_SYNPROXY",
+        "xt_spstate",
+        "ipt_spstate",
+        "ip6t_spstate",
+    ],
 }
 
 // Dropped in this order: no rule can ask for what is gone.
 #[pin_data]
 struct SynProxy {
     #[pin]
-    target: xtables::TargetRegistration<target::SynProxyV0>,
+    target: xtables::TargetRegistration<target::SynProxyV0<false>>,
+    #[pin]
+    target6: xtables::TargetRegistration<target::SynProxyV0<true>>,
     #[pin]
     spstate: xtables::MatchRegistration<spstate::SpState>,
     #[pin]
@@ -48,6 +56,7 @@ impl kernel::InPlaceModule for SynProxy {
                 relay <- pernet::Registration::new(),
                 spstate <- xtables::MatchRegistration::new(module),
                 target <- xtables::TargetRegistration::new(module),
+                target6 <- xtables::TargetRegistration::new(module),
             }))
         })
     }

@@ -76,8 +76,7 @@ fn connect(
 ) -> Result {
     let flow = answer::client_flow(skb, segment).ok_or(EINVAL)?;
     let syn = handshake::syn(waiting, segment);
-    let mut out = OwnedSkb::tcp_v4(net, flow.client, flow.server, &syn.repr)?;
-    out.set_mark(skb.mark());
+    let out = OwnedSkb::tcp(net, flow.client, flow.server, &syn.repr, skb.manner())?;
     let mut out = Routed::new(net, out, skb)?;
 
     let ct = conntrack::track_syn(net, &mut out, old)?;

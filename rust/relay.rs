@@ -17,14 +17,14 @@ use crate::{
     gate,
     netfilter::{
         conntrack::{self, Conn, Event, Tracked},
-        hook::{point, Hook, Verdict, PRI_CONNTRACK_CONFIRM},
+        hook::{point, Hook, Place, Verdict, PRI_BEFORE_CONFIRM},
         pernet,
         route::Routed,
         skb::{OwnedSkb, SkBuff},
         Net,
     },
     tcp::{
-        handshake,
+        handshake, ip,
         timestamp::{self, Direction},
         Phase, Repr, Segment,
     },
@@ -56,14 +56,15 @@ impl pernet::Subsystem for Relay {
 
 impl Hook for Relay {
     const POINTS: &'static [(u8, i32)] = &[
-        (point::LOCAL_IN, PRI_CONNTRACK_CONFIRM - 1),
-        (point::POST_ROUTING, PRI_CONNTRACK_CONFIRM - 1),
+        (point::LOCAL_IN, PRI_BEFORE_CONFIRM),
+        (point::POST_ROUTING, PRI_BEFORE_CONFIRM),
     ];
 
-    fn tcp(net: &Net, skb: &mut SkBuff, thoff: usize) -> Verdict {
+    fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
+        let net = place.net;
         let (ct, direction) = match skb.tracked() {
             Tracked::Untracked => return Verdict::Accept,
-            Tracked::No => return stray(net, skb),
+            Tracked::No => return stray(skb, place),
             // Conntrack treats these as what they are.
             Tracked::Yes { related: true, .. } => return Verdict::Accept,
             Tracked::Yes { ct, direction, .. } => (ct, direction),
@@ -73,7 +74,7 @@ impl Hook for Relay {
         if phase.is_none() || skb.is_loopback() {
             return Verdict::Accept;
         }
-        let Some(segment) = skb.tcp(thoff) else {
+        let Some((thoff, segment)) = segment(skb, place) else {
             return Verdict::Drop;
         };
         match (phase, direction) {
@@ -143,11 +144,20 @@ impl Hook for Relay {
     }
 }
 
+/// The TCP header of `skb` and where it is; conntrack has put fragments together.
+fn segment(skb: &SkBuff, place: Place<'_>) -> Option<(usize, Segment)> {
+    let transport = skb.transport(place.family)?;
+    if transport.protocol != ip::protocol::TCP || transport.is_later_fragment {
+        return None;
+    }
+    Some((transport.offset, skb.tcp(transport.offset)?))
+}
+
 /// A packet without an entry. Conntrack takes a client's ACK for INVALID while our SYN is on its way,
 /// and whatever is malformed always: it must not pass by an entry that holds its client, or one whose
 /// numbers are translated. The look-up knows the default zone only.
-fn stray(net: &Net, skb: &SkBuff) -> Verdict {
-    match skb.lookup(net) {
+fn stray(skb: &SkBuff, place: Place<'_>) -> Verdict {
+    match skb.lookup(place.net, place.family) {
         Some(ct) if !gate::phase(&ct).is_none() => Verdict::Drop,
         _ => Verdict::Accept,
     }
@@ -213,7 +223,7 @@ fn reset_server(net: &Net, trigger: &SkBuff, ct: &Conn, segment: &Segment) -> Re
         ct.destination(Direction::Reply),
         ct.source(Direction::Reply),
     );
-    let out = OwnedSkb::tcp_v4(net, from, to, &handshake::reset(segment))?;
+    let out = OwnedSkb::tcp(net, from, to, &handshake::reset(segment), trigger.manner())?;
     let mut out = Routed::new(net, out, trigger)?;
     out.untrack();
     out.send(net);
@@ -224,7 +234,7 @@ fn reset_server(net: &Net, trigger: &SkBuff, ct: &Conn, segment: &Segment) -> Re
 /// other packet of the connection.
 fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr) -> Result {
     let flow = ct.flow();
-    let out = OwnedSkb::tcp_v4(net, flow.client, flow.server, repr)?;
+    let out = OwnedSkb::tcp(net, flow.client, flow.server, repr, trigger.manner())?;
     let mut out = Routed::new(net, out, trigger)?;
     conntrack::track_as(net, &mut out, ct)?;
     out.send(net);
@@ -235,7 +245,7 @@ fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr) -> Result {
 /// like any other packet of the connection.
 fn to_client(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr) -> Result {
     let flow = ct.flow();
-    let out = OwnedSkb::tcp_v4(net, flow.server, flow.client, repr)?;
+    let out = OwnedSkb::tcp(net, flow.server, flow.client, repr, trigger.manner())?;
     let mut out = Routed::new(net, out, trigger)?;
     out.attach_reply(ct);
     out.send(net);

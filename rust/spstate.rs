@@ -9,8 +9,8 @@ use crate::{
         conntrack::Tracked,
         may_log,
         skb::SkBuff,
-        xtables::{Extension, Family, Match, Place},
-        Net,
+        xtables::{Extension, Match, Place},
+        Family, Net,
     },
     tcp::{timestamp::Direction, Phase},
 };
@@ -22,7 +22,7 @@ pub(crate) struct SpState;
 impl Extension for SpState {
     const NAME: &'static str = "spstate";
     const REVISION: u8 = 0;
-    const FAMILY: Family = Family::Unspec;
+    const FAMILY: Option<Family> = None;
     type Info = Info;
 
     fn check(_net: &Net, info: &Info) -> Result {

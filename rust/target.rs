@@ -14,26 +14,30 @@ use crate::{
         hook::{point, Verdict as HookVerdict},
         may_log, pernet,
         skb::SkBuff,
-        xtables::{Extension, Family, Place, Target, Verdict},
-        Net,
+        xtables::{Extension, Place, Target, Verdict},
+        Family, Net,
     },
     open,
     relay::Relay,
-    tcp::{handshake::RuleError, ipv4, timestamp::Direction, Phase, Rule, Segment},
+    tcp::{handshake::RuleError, ip, timestamp::Direction, Phase, Rule, Segment},
 };
 use kernel::prelude::*;
 
 /// The hooks from which the target may be reached.
 const HOOKS: u32 = 1 << point::LOCAL_IN | 1 << point::FORWARD;
 
-/// The target, revision 0 for IPv4: its parameters are those of the in-tree target.
-pub(crate) struct SynProxyV0;
+/// The target, revision 0: its parameters are those of the in-tree target.
+pub(crate) struct SynProxyV0<const IPV6: bool>;
 
-impl Extension for SynProxyV0 {
+impl<const IPV6: bool> SynProxyV0<IPV6> {
+    const FAMILY: Family = if IPV6 { Family::Ipv6 } else { Family::Ipv4 };
+}
+
+impl<const IPV6: bool> Extension for SynProxyV0<IPV6> {
     const NAME: &'static str = "SYNPROXY";
     const REVISION: u8 = 0;
-    const FAMILY: Family = Family::Ipv4;
-    const PROTOCOL: u16 = ipv4::PROTO_TCP as u16;
+    const FAMILY: Option<Family> = Some(Self::FAMILY);
+    const PROTOCOL: u16 = ip::protocol::TCP as u16;
     const HOOKS: u32 = HOOKS;
     type Info = Info;
 
@@ -44,7 +48,7 @@ impl Extension for SynProxyV0 {
             }
             EINVAL
         })?;
-        if pernet::activate::<Relay>(net)? && !net.tcp_loose() && may_log() {
+        if pernet::activate::<Relay>(net, Self::FAMILY)? && !net.tcp_loose() && may_log() {
             pr_warn!(
                 "nf_conntrack_tcp_loose=0 suits rules for UNTRACKED and INVALID packets; \
                  a rule with spstate --none will open nothing, it needs 1\n"
@@ -64,12 +68,13 @@ fn explain(error: RuleError) {
     }
 }
 
-impl Target for SynProxyV0 {
+impl<const IPV6: bool> Target for SynProxyV0<IPV6> {
     fn target(skb: &mut SkBuff, place: Place<'_>, info: &Info) -> Verdict {
         // A user chain of nft is checked without its hooks.
         if place.is_later_fragment
             || 1u32.checked_shl(place.hook.into()).unwrap_or(0) & HOOKS == 0
-            || !skb.tcp_checksum_ok(place.hook, place.thoff)
+            || !skb.is_unicast()
+            || !skb.tcp_checksum_ok(place.family, place.hook, place.thoff)
         {
             return Verdict::Final(HookVerdict::Drop);
         }

@@ -27,11 +27,13 @@ struct sk_buff *rust_helper_alloc_skb(unsigned int size);
 void rust_helper_skb_reserve(struct sk_buff *skb, unsigned int len);
 void rust_helper_skb_reset_network_header(struct sk_buff *skb);
 unsigned int rust_helper_skb_network_offset(const struct sk_buff *skb);
-bool rust_helper_skb_has_dst(const struct sk_buff *skb);
-void rust_helper_skb_dst_set_noref(struct sk_buff *skb, const struct sk_buff *from);
+struct dst_entry *rust_helper_skb_dst(const struct sk_buff *skb);
+void rust_helper_skb_dst_set_noref(struct sk_buff *skb, struct dst_entry *dst);
+bool rust_helper_skb_is_unicast(const struct sk_buff *skb);
 int rust_helper_skb_iif(const struct sk_buff *skb);
 u32 rust_helper_skb_mark(const struct sk_buff *skb);
 void rust_helper_skb_set_mark(struct sk_buff *skb, u32 mark);
+u16 rust_helper_skb_protocol(const struct sk_buff *skb);
 void rust_helper_skb_set_protocol(struct sk_buff *skb, u16 protocol);
 void rust_helper_inet_proto_csum_replace4(__sum16 *sum, struct sk_buff *skb,
 					  u32 from, u32 to);
@@ -39,10 +41,22 @@ void rust_helper_inet_proto_csum_replace4(__sum16 *sum, struct sk_buff *skb,
 /* net/ip.h */
 u8 rust_helper_ip_default_ttl(const struct net *net);
 
+/* net/ipv6.h */
+u8 rust_helper_ipv6_default_hop_limit(const struct net *net);
+
+/* net/dst.h */
+struct dst_entry *rust_helper_skb_dst_get(struct sk_buff *skb);
+void rust_helper_dst_hold(struct dst_entry *dst);
+
+/* linux/netdevice.h */
+bool rust_helper_nf_hook_out_is_l3_master(const struct nf_hook_state *state);
+
 /* net/tcp.h */
 unsigned int rust_helper_max_tcp_header(void);
 u32 rust_helper_tcp_clock_ms(void);
 u16 rust_helper_tcp_v4_pseudo_sum(unsigned int len, __be32 saddr, __be32 daddr);
+u16 rust_helper_tcp_v6_pseudo_sum(unsigned int len, const struct in6_addr *saddr,
+				  const struct in6_addr *daddr);
 
 /* net/netns/generic.h */
 void *rust_helper_net_generic(const struct net *net, unsigned int id);

@@ -26,14 +26,19 @@ unsigned int rust_helper_skb_network_offset(const struct sk_buff *skb)
 	return skb_network_offset(skb);
 }
 
-bool rust_helper_skb_has_dst(const struct sk_buff *skb)
+struct dst_entry *rust_helper_skb_dst(const struct sk_buff *skb)
 {
 	return skb_dst(skb);
 }
 
-void rust_helper_skb_dst_set_noref(struct sk_buff *skb, const struct sk_buff *from)
+void rust_helper_skb_dst_set_noref(struct sk_buff *skb, struct dst_entry *dst)
 {
-	skb_dst_set_noref(skb, skb_dst(from));
+	skb_dst_set_noref(skb, dst);
+}
+
+bool rust_helper_skb_is_unicast(const struct sk_buff *skb)
+{
+	return skb->pkt_type != PACKET_BROADCAST && skb->pkt_type != PACKET_MULTICAST;
 }
 
 int rust_helper_skb_iif(const struct sk_buff *skb)
@@ -49,6 +54,11 @@ u32 rust_helper_skb_mark(const struct sk_buff *skb)
 void rust_helper_skb_set_mark(struct sk_buff *skb, u32 mark)
 {
 	skb->mark = mark;
+}
+
+u16 rust_helper_skb_protocol(const struct sk_buff *skb)
+{
+	return ntohs(skb->protocol);
 }
 
 void rust_helper_skb_set_protocol(struct sk_buff *skb, u16 protocol)

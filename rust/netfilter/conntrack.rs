@@ -7,13 +7,18 @@
 
 use super::{
     bindings,
-    cookie::{Endpoint, Flow},
+    cookie::Flow,
     hook::point,
     skb::{OwnedSkb, SkBuff},
-    Net,
+    Family, Net,
 };
 use crate::tcp::timestamp::Direction;
-use core::{mem::ManuallyDrop, ops::Deref, ptr::NonNull};
+use core::{
+    mem::ManuallyDrop,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::Deref,
+    ptr::NonNull,
+};
 use kernel::{
     error::to_result,
     ffi,
@@ -195,20 +200,38 @@ impl Conn {
         }
     }
 
+    fn family(&self) -> Family {
+        let l3num = self.tuple(Direction::Original).src.l3num;
+        if u32::from(l3num) == bindings::NFPROTO_IPV6 {
+            Family::Ipv6
+        } else {
+            Family::Ipv4
+        }
+    }
+
+    fn endpoint(&self, addr: bindings::nf_inet_addr, port: u16) -> SocketAddr {
+        // SAFETY: Any bytes are an address.
+        let ip: IpAddr = unsafe {
+            match self.family() {
+                Family::Ipv4 => Ipv4Addr::from(addr.ip.to_ne_bytes()).into(),
+                Family::Ipv6 => Ipv6Addr::from(addr.in6.in6_u.u6_addr8).into(),
+            }
+        };
+        SocketAddr::new(ip, u16::from_be(port))
+    }
+
     /// Who sends the packets of `direction`, before translation of addresses.
-    pub fn source(&self, direction: Direction) -> Endpoint {
+    pub fn source(&self, direction: Direction) -> SocketAddr {
         let src = &self.tuple(direction).src;
-        // SAFETY: Of an IPv4 TCP connection these are the members in use.
-        let (ip, port) = unsafe { (src.u3.ip, src.u.tcp.port) };
-        (ip.to_ne_bytes(), u16::from_be(port))
+        // SAFETY: All members of the union are ports in the same place.
+        self.endpoint(src.u3, unsafe { src.u.all })
     }
 
     /// Whom the packets of `direction` are for, before translation of addresses.
-    pub fn destination(&self, direction: Direction) -> Endpoint {
+    pub fn destination(&self, direction: Direction) -> SocketAddr {
         let dst = &self.tuple(direction).dst;
-        // SAFETY: Of an IPv4 TCP connection these are the members in use.
-        let (ip, port) = unsafe { (dst.u3.ip, dst.u.tcp.port) };
-        (ip.to_ne_bytes(), u16::from_be(port))
+        // SAFETY: All members of the union are ports in the same place.
+        self.endpoint(dst.u3, unsafe { dst.u.all })
     }
 
     /// The connection as its client sees it.
@@ -347,7 +370,7 @@ impl SkBuff {
 
     /// The entry that a packet without one would belong to, going by its addresses in the default
     /// zone.
-    pub fn lookup(&self, net: &Net) -> Option<ConnRef> {
+    pub fn lookup(&self, net: &Net, family: Family) -> Option<ConnRef> {
         let mut tuple = bindings::nf_conntrack_tuple::default();
         // SAFETY: The packet and the tuple are valid, and the hash is part of the entry that was
         // found, on which the look-up has taken a reference.
@@ -356,7 +379,7 @@ impl SkBuff {
             if !bindings::nf_ct_get_tuplepr(
                 self.as_raw(),
                 nhoff,
-                bindings::NFPROTO_IPV4 as u16,
+                u16::from(family as u8),
                 net.as_raw(),
                 &mut tuple,
             ) {
@@ -507,7 +530,7 @@ fn track<'a>(net: &Net, skb: &'a mut OwnedSkb, template: Option<Template>) -> Re
     }
     let state = bindings::nf_hook_state {
         hook: point::LOCAL_OUT,
-        pf: bindings::NFPROTO_IPV4 as u8,
+        pf: skb.family() as u8,
         net: net.as_raw(),
         ..Default::default()
     };
@@ -600,7 +623,7 @@ impl OwnedSkb {
 /// # Invariants
 ///
 /// The use is counted as long as the value lives, and the namespace is valid as long.
-pub struct Use(*mut bindings::net);
+pub struct Use(*mut bindings::net, Family);
 
 // SAFETY: Counted under a mutex of conntrack's, on any CPU.
 unsafe impl Send for Use {}
@@ -608,7 +631,7 @@ unsafe impl Send for Use {}
 unsafe impl Sync for Use {}
 
 impl Use {
-    /// Has conntrack, with defragmentation, run for IPv4 in `net`.
+    /// Has conntrack, with defragmentation, run for `family` in `net`.
     ///
     /// # Safety
     ///
@@ -617,20 +640,18 @@ impl Use {
     /// # Errors
     ///
     /// What registering conntrack's hooks says.
-    pub(super) unsafe fn new(net: &Net) -> Result<Self> {
+    pub(super) unsafe fn new(net: &Net, family: Family) -> Result<Self> {
         // SAFETY: The namespace is valid.
-        to_result(unsafe {
-            bindings::nf_ct_netns_get(net.as_raw(), bindings::NFPROTO_IPV4 as u8)
-        })?;
+        to_result(unsafe { bindings::nf_ct_netns_get(net.as_raw(), family as u8) })?;
         // INVARIANT: Just counted; the caller sees to the namespace.
-        Ok(Self(net.as_raw()))
+        Ok(Self(net.as_raw(), family))
     }
 }
 
 impl Drop for Use {
     fn drop(&mut self) {
         // SAFETY: By the invariant.
-        unsafe { bindings::nf_ct_netns_put(self.0, bindings::NFPROTO_IPV4 as u8) }
+        unsafe { bindings::nf_ct_netns_put(self.0, self.1 as u8) }
     }
 }
 

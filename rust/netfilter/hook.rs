@@ -4,10 +4,10 @@
 //!
 //! C header: [`include/linux/netfilter.h`](srctree/include/linux/netfilter.h)
 
-use super::{bindings, skb::SkBuff, Net};
+use super::{bindings, skb::SkBuff, Family, Net};
 use kernel::{error::to_result, ffi, prelude::*};
 
-/// Hook points of IPv4, `enum nf_inet_hooks`.
+/// Hook points of IPv4 and IPv6, `enum nf_inet_hooks`.
 pub mod point {
     use super::bindings;
 
@@ -21,8 +21,9 @@ pub mod point {
     pub const POST_ROUTING: u8 = bindings::nf_inet_hooks_NF_INET_POST_ROUTING as u8;
 }
 
-/// The priority at which conntrack confirms and adjusts, `NF_IP_PRI_CONNTRACK_CONFIRM`.
-pub const PRI_CONNTRACK_CONFIRM: i32 = bindings::nf_ip_hook_priorities_NF_IP_PRI_CONNTRACK_CONFIRM;
+/// Right before conntrack confirms and adjusts: in IPv6 it does so at `NF_IP6_PRI_LAST - 1` in
+/// LOCAL_IN, else at the last priority that there is.
+pub const PRI_BEFORE_CONFIRM: i32 = bindings::nf_ip_hook_priorities_NF_IP_PRI_CONNTRACK_CONFIRM - 2;
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,35 +56,45 @@ impl Verdict {
     }
 }
 
+/// Where a hook sees a packet.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// The namespace.
+    pub net: &'a Net,
+    /// The version of IP.
+    pub family: Family,
+}
+
 /// A function that sees every packet at some points.
 pub trait Hook: 'static {
     /// Where it sees them, see [`point`], and its priority there.
     const POINTS: &'static [(u8, i32)];
 
-    /// Judges `skb`; `thoff` is the offset of the transport header in a TCP packet that is not a
-    /// later fragment, for which alone it is called.
-    fn tcp(net: &Net, skb: &mut SkBuff, thoff: usize) -> Verdict;
+    /// Judges `skb`.
+    fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict;
 }
 
 /// # Safety
 ///
-/// To be called by netfilter only, for IPv4.
-unsafe extern "C" fn hook<T: Hook>(
+/// To be called by netfilter only, for `IPV6` or IPv4.
+unsafe extern "C" fn hook<T: Hook, const IPV6: bool>(
     _priv: *mut ffi::c_void,
     skb: *mut bindings::sk_buff,
     state: *const bindings::nf_hook_state,
 ) -> ffi::c_uint {
     // SAFETY: Netfilter lends the packet and the state to the hook alone.
-    let (packet, net) = unsafe { (SkBuff::from_raw(skb), Net::from_raw((*state).net)) };
-    let verdict = match packet.ipv4() {
-        Some(ip) if ip.protocol == crate::tcp::ipv4::PROTO_TCP && !ip.is_later_fragment => {
-            T::tcp(net, packet, ip.len)
+    unsafe {
+        // In a VRF, what this host sends passes POST_ROUTING twice: on its way to the VRF's device,
+        // and to the real one. Conntrack leaves out the first, too.
+        if bindings::rust_helper_nf_hook_out_is_l3_master(state) {
+            return bindings::NF_ACCEPT;
         }
-        Some(_) => Verdict::Accept,
-        None => Verdict::Drop,
-    };
-    // SAFETY: This is the packet and its hook's answer.
-    unsafe { verdict.into_raw(skb) }
+        let place = Place {
+            net: Net::from_raw((*state).net),
+            family: if IPV6 { Family::Ipv6 } else { Family::Ipv4 },
+        };
+        T::judge(SkBuff::from_raw(skb), place).into_raw(skb)
+    }
 }
 
 /// The hooks of `T` in one namespace.
@@ -102,7 +113,7 @@ unsafe impl Send for Registration {}
 unsafe impl Sync for Registration {}
 
 impl Registration {
-    /// Registers the hooks of `T` in `net`.
+    /// Registers the hooks of `T` for `family` in `net`.
     ///
     /// # Safety
     ///
@@ -111,12 +122,15 @@ impl Registration {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) unsafe fn new<T: Hook>(net: &Net) -> Result<Self> {
+    pub(super) unsafe fn new<T: Hook>(net: &Net, family: Family) -> Result<Self> {
         let mut ops = KVec::with_capacity(T::POINTS.len(), GFP_KERNEL)?;
         for (hooknum, priority) in T::POINTS {
             let entry = bindings::nf_hook_ops {
-                hook: Some(hook::<T>),
-                pf: bindings::NFPROTO_IPV4 as u8,
+                hook: Some(match family {
+                    Family::Ipv4 => hook::<T, false>,
+                    Family::Ipv6 => hook::<T, true>,
+                }),
+                pf: family as u8,
                 hooknum: u32::from(*hooknum),
                 priority: *priority,
                 ..Default::default()

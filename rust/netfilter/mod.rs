@@ -17,6 +17,7 @@ pub mod route;
 pub mod skb;
 pub mod xtables;
 
+use core::net::{IpAddr, Ipv6Addr};
 use kernel::prelude::*;
 
 /// Checks that gcc, which built the kernel, and libclang, which read its headers for us, agree on
@@ -100,10 +101,16 @@ impl Net {
         self.0.get()
     }
 
-    /// The TTL of packets that this host sends, `net.ipv4.ip_default_ttl`.
-    pub fn default_ttl(&self) -> u8 {
+    /// The TTL or hop limit of packets that this host sends, `net.ipv4.ip_default_ttl` and
+    /// `net.ipv6.conf.all.hop_limit`.
+    pub fn default_hop_limit(&self, family: Family) -> u8 {
         // SAFETY: `self` is a valid namespace.
-        unsafe { bindings::rust_helper_ip_default_ttl(self.as_raw()) }
+        unsafe {
+            match family {
+                Family::Ipv4 => bindings::rust_helper_ip_default_ttl(self.as_raw()),
+                Family::Ipv6 => bindings::rust_helper_ipv6_default_hop_limit(self.as_raw()),
+            }
+        }
     }
 
     /// Whether conntrack picks up connections in the middle,
@@ -111,6 +118,44 @@ impl Net {
     pub fn tcp_loose(&self) -> bool {
         // SAFETY: `self` is a valid namespace.
         unsafe { bindings::rust_helper_tcp_loose(self.as_raw()) }
+    }
+}
+
+/// A version of IP, `NFPROTO_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Family {
+    /// IPv4.
+    Ipv4 = bindings::NFPROTO_IPV4 as u8,
+    /// IPv6.
+    Ipv6 = bindings::NFPROTO_IPV6 as u8,
+}
+
+impl Family {
+    /// That of an address.
+    pub fn of(addr: IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(_) => Self::Ipv4,
+            IpAddr::V6(_) => Self::Ipv6,
+        }
+    }
+}
+
+fn in6(addr: Ipv6Addr) -> bindings::in6_addr {
+    bindings::in6_addr {
+        in6_u: bindings::in6_addr__bindgen_ty_1 {
+            u6_addr8: addr.octets(),
+        },
+    }
+}
+
+fn inet_addr(addr: IpAddr) -> bindings::nf_inet_addr {
+    match addr {
+        // The rest is zero, as conntrack expects.
+        IpAddr::V4(addr) => bindings::nf_inet_addr {
+            all: [u32::from_ne_bytes(addr.octets()), 0, 0, 0],
+        },
+        IpAddr::V6(addr) => bindings::nf_inet_addr { in6: in6(addr) },
     }
 }
 

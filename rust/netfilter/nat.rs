@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/net/netfilter/nf_nat.h`](srctree/include/net/netfilter/nf_nat.h)
 
-use super::{bindings, conntrack::Conn};
+use super::{bindings, conntrack::Conn, inet_addr};
 use crate::tcp::timestamp::Direction;
 use kernel::prelude::*;
 
@@ -15,11 +15,11 @@ use kernel::prelude::*;
 ///
 /// `EAGAIN` when the translation cannot be had.
 pub fn copy_destination(ct: &Conn, old: &Conn) -> Result {
-    let (ip, port) = old.source(Direction::Reply);
-    let addr = bindings::nf_inet_addr {
-        ip: u32::from_ne_bytes(ip),
+    let to = old.source(Direction::Reply);
+    let addr = inet_addr(to.ip());
+    let proto = bindings::nf_conntrack_man_proto {
+        all: to.port().to_be(),
     };
-    let proto = bindings::nf_conntrack_man_proto { all: port.to_be() };
     let range = bindings::nf_nat_range2 {
         flags: bindings::NF_NAT_RANGE_MAP_IPS | bindings::NF_NAT_RANGE_PROTO_SPECIFIED,
         min_addr: addr,

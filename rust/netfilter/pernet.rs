@@ -8,7 +8,7 @@ use super::{
     bindings,
     conntrack::Use,
     hook::{Hook, Registration as Hooks},
-    Net,
+    Family, Net,
 };
 use kernel::{
     error::to_result,
@@ -21,7 +21,8 @@ use kernel::{
     types::Opaque,
 };
 
-/// What a namespace has once a rule of ours was inserted there: conntrack and our hooks.
+/// What a namespace has once a rule of ours for one version of IP was inserted there: conntrack and
+/// our hooks.
 ///
 /// They stay until the namespace or the module goes, not until the last rule does: `iptables -F`
 /// followed by `iptables-restore` must not tear open connections.
@@ -31,10 +32,16 @@ struct Active {
     _conntrack: Use,
 }
 
+#[derive(Default)]
+struct ByFamily {
+    ipv4: Option<Active>,
+    ipv6: Option<Active>,
+}
+
 #[pin_data]
 struct Data {
     #[pin]
-    active: Mutex<Option<Active>>,
+    active: Mutex<ByFamily>,
 }
 
 /// What is kept for each namespace, and what happens when it goes.
@@ -101,7 +108,7 @@ unsafe fn data<'a, T: Subsystem>(net: *mut bindings::net) -> &'a Data {
 /// To be called by the kernel only, as an operation of a registered subsystem.
 unsafe extern "C" fn init<T: Subsystem>(net: *mut bindings::net) -> ffi::c_int {
     let init = pin_init!(Data {
-        active <- new_mutex!(None),
+        active <- new_mutex!(ByFamily::default()),
     });
     // SAFETY: The kernel has allocated `size` bytes for us, which nobody reads before and which do
     // not move.
@@ -118,7 +125,9 @@ unsafe extern "C" fn pre_exit<T: Subsystem>(net: *mut bindings::net) {
     // hook any more.
     // SAFETY: `init` has run.
     let data = unsafe { data::<T>(net) };
-    if let Some(active) = &mut *data.active.lock() {
+    let mut active = data.active.lock();
+    let ByFamily { ipv4, ipv6 } = &mut *active;
+    for active in [ipv4, ipv6].into_iter().flatten() {
         active.hooks.unregister();
     }
 }
@@ -129,8 +138,8 @@ unsafe extern "C" fn pre_exit<T: Subsystem>(net: *mut bindings::net) {
 unsafe extern "C" fn exit<T: Subsystem>(net: *mut bindings::net) {
     // SAFETY: `init` has run, and the namespace is still valid.
     let (data, namespace) = unsafe { (data::<T>(net), Net::from_raw(net)) };
-    let active = data.active.lock().take();
-    if active.is_some() {
+    let active = core::mem::take(&mut *data.active.lock());
+    if active.ipv4.is_some() || active.ipv6.is_some() {
         T::cleanup(namespace);
     }
     drop(active);
@@ -170,21 +179,27 @@ impl<T: Subsystem> PinnedDrop for Registration<T> {
     }
 }
 
-/// Sees to it that conntrack and the hooks of `T` run in `net`. To be called with a rule of ours,
-/// which keeps the module, and with it the subsystem, registered.
+/// Sees to it that conntrack and the hooks of `T` run in `net` for `family`. To be called with a rule
+/// of ours, which keeps the module, and with it the subsystem, registered.
 ///
 /// # Errors
 ///
 /// What registering them says; else, whether this was the namespace's first rule.
-pub fn activate<T: Subsystem>(net: &Net) -> Result<bool> {
+pub fn activate<T: Subsystem>(net: &Net, family: Family) -> Result<bool> {
     // SAFETY: Rules are checked in namespaces that live, while the module is there.
     let data = unsafe { data::<T>(net.as_raw()) };
     let mut active = data.active.lock();
-    let first = active.is_none();
+    let ByFamily { ipv4, ipv6 } = &mut *active;
+    let slot = match family {
+        Family::Ipv4 => ipv4,
+        Family::Ipv6 => ipv6,
+    };
+    let first = slot.is_none();
     if first {
         // SAFETY: `exit` drops both before the namespace goes.
-        let (conntrack, hooks) = unsafe { (Use::new(net)?, Hooks::new::<T::Hooks>(net)?) };
-        *active = Some(Active {
+        let (conntrack, hooks) =
+            unsafe { (Use::new(net, family)?, Hooks::new::<T::Hooks>(net, family)?) };
+        *slot = Some(Active {
             hooks,
             _conntrack: conntrack,
         });

@@ -3,21 +3,49 @@
 //! Packets of ours on their way out.
 //!
 //! C headers: [`include/net/ip.h`](srctree/include/net/ip.h),
-//! [`include/linux/netfilter_ipv4.h`](srctree/include/linux/netfilter_ipv4.h)
+//! [`include/net/ipv6.h`](srctree/include/net/ipv6.h),
+//! [`include/linux/netfilter_ipv4.h`](srctree/include/linux/netfilter_ipv4.h),
+//! [`include/linux/netfilter_ipv6.h`](srctree/include/linux/netfilter_ipv6.h)
 
 use super::{
     bindings,
     skb::{OwnedSkb, SkBuff},
-    Net,
+    Family, Net,
 };
 use core::{
     ops::{Deref, DerefMut},
-    ptr::null_mut,
+    ptr::{null_mut, NonNull},
 };
-use kernel::{error::to_result, prelude::*};
+use kernel::{error::to_result, prelude::*, sync::rcu};
 
 /// `RTN_UNSPEC`: the routing finds out itself what kind of address the source is.
 const RTN_UNSPEC: u32 = 0;
+
+/// A route, kept for packets that are to go the same way later.
+///
+/// # Invariants
+///
+/// A reference on the route is held as long as the value lives.
+pub struct Route(NonNull<bindings::dst_entry>);
+
+// SAFETY: Routes are counted atomically, and nothing else is done with one here.
+unsafe impl Send for Route {}
+
+impl Clone for Route {
+    fn clone(&self) -> Self {
+        // SAFETY: By the invariant there is a reference already.
+        unsafe { bindings::rust_helper_dst_hold(self.0.as_ptr()) };
+        // INVARIANT: The reference is ours.
+        Self(self.0)
+    }
+}
+
+impl Drop for Route {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant.
+        unsafe { bindings::dst_release(self.0.as_ptr()) }
+    }
+}
 
 /// A packet of ours that knows where to go.
 pub struct Routed(OwnedSkb);
@@ -30,23 +58,65 @@ impl Routed {
     /// `EINVAL` when `trigger` itself has no route; else what the routing says, such as
     /// `ENETUNREACH`.
     pub fn new(net: &Net, skb: OwnedSkb, trigger: &SkBuff) -> Result<Self> {
-        // SAFETY: Both packets are valid. The borrowed route is replaced by one of its own before
-        // `trigger` goes; hooks run in an RCU section. The packet has no socket.
+        // SAFETY: `trigger` is valid, and so is its route while somebody looks at it.
+        unsafe {
+            let dst = bindings::rust_helper_skb_dst(trigger.as_raw());
+            Self::find(net, skb, NonNull::new(dst).ok_or(EINVAL)?)
+        }
+    }
+
+    /// The same for a packet that is to go the way that others of its connection went; `near` tells
+    /// the VRF.
+    ///
+    /// # Errors
+    ///
+    /// What the routing says, such as `ENETUNREACH`.
+    pub fn near(net: &Net, skb: OwnedSkb, near: &Route) -> Result<Self> {
+        // SAFETY: By the invariant of `near`.
+        unsafe { Self::find(net, skb, near.0) }
+    }
+
+    /// # Safety
+    ///
+    /// `near` must be valid.
+    unsafe fn find(net: &Net, skb: OwnedSkb, near: NonNull<bindings::dst_entry>) -> Result<Self> {
+        let _rcu = rcu::read_lock();
+        // SAFETY: Both are valid. The borrowed route is replaced by one of the packet's own before
+        // `near` goes. The packet has no socket.
         let err = unsafe {
-            if !bindings::rust_helper_skb_has_dst(trigger.as_raw()) {
-                return Err(EINVAL);
+            bindings::rust_helper_skb_dst_set_noref(skb.as_raw(), near.as_ptr());
+            match skb.family() {
+                Family::Ipv4 => {
+                    bindings::ip_route_me_harder(net.as_raw(), null_mut(), skb.as_raw(), RTN_UNSPEC)
+                }
+                Family::Ipv6 => {
+                    bindings::ip6_route_me_harder(net.as_raw(), null_mut(), skb.as_raw())
+                }
             }
-            bindings::rust_helper_skb_dst_set_noref(skb.as_raw(), trigger.as_raw());
-            bindings::ip_route_me_harder(net.as_raw(), null_mut(), skb.as_raw(), RTN_UNSPEC)
         };
         to_result(err)?;
         Ok(Self(skb))
     }
 
+    /// The route that was found, for packets that are to go the same way later.
+    pub fn route(&self) -> Option<Route> {
+        // SAFETY: The packet is ours.
+        let dst = unsafe { bindings::rust_helper_skb_dst_get(self.0.as_raw()) };
+        // INVARIANT: The reference is ours.
+        Some(Route(NonNull::new(dst)?))
+    }
+
     /// Sends the packet through the LOCAL_OUT hooks.
     pub fn send(self, net: &Net) {
-        // SAFETY: `ip_local_out` takes the packet over, whatever becomes of it.
-        unsafe { bindings::ip_local_out(net.as_raw(), null_mut(), self.0.into_raw()) };
+        let family = self.0.family();
+        let skb = self.0.into_raw();
+        // SAFETY: The packet is taken over, whatever becomes of it.
+        unsafe {
+            match family {
+                Family::Ipv4 => bindings::ip_local_out(net.as_raw(), null_mut(), skb),
+                Family::Ipv6 => bindings::ip6_local_out(net.as_raw(), null_mut(), skb),
+            }
+        };
     }
 }
 

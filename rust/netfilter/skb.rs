@@ -4,16 +4,41 @@
 //!
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
-use super::{bindings, cookie::Endpoint, Net};
-use crate::tcp::{ipv4, segment, timestamp, Repr, Segment};
-use core::ptr::NonNull;
+use super::{bindings, in6, Family, Net};
+use crate::tcp::{ip, segment, timestamp, Repr, Segment};
+use core::{
+    net::{IpAddr, SocketAddr},
+    ptr::NonNull,
+};
 use kernel::{prelude::*, types::Opaque};
 
 /// Offset of the checksum in the TCP header, RFC 9293 section 3.1.
 const TCP_CHECK: u16 = 16;
 
-/// Ethertype of IPv4, `ETH_P_IP`.
+/// Ethertypes, `include/uapi/linux/if_ether.h`.
 const ETH_P_IP: u16 = 0x0800;
+const ETH_P_IPV6: u16 = 0x86dd;
+
+/// What a packet of ours has from the one on whose account it is sent, so that policy routing and
+/// queueing treat both alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// The mark.
+    pub mark: u32,
+    /// Type of service, or traffic class.
+    pub traffic_class: u8,
+}
+
+/// The transport part of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// Protocol number, see [`ip::protocol`].
+    pub protocol: u8,
+    /// Offset of its header in bytes.
+    pub offset: usize,
+    /// The packet is a fragment other than the first.
+    pub is_later_fragment: bool,
+}
 
 /// A packet that the kernel lends us, its `struct sk_buff`.
 ///
@@ -76,14 +101,71 @@ impl SkBuff {
         unsafe { bindings::rust_helper_nf_is_loopback_packet(self.as_raw()) }
     }
 
-    /// Reads the IPv4 header; `None` when the packet is too short for one.
-    pub fn ipv4(&self) -> Option<ipv4::Header> {
+    /// Whether the packet was sent to this machine alone, rather than to all or a group.
+    pub fn is_unicast(&self) -> bool {
         // SAFETY: `self` is valid.
-        let offset = unsafe { bindings::rust_helper_skb_network_offset(self.as_raw()) } as usize;
-        let mut bytes = [0; ipv4::HEADER_LEN];
-        self.read(offset, &mut bytes)
-            .then(|| ipv4::Header::new(bytes))
-            .flatten()
+        unsafe { bindings::rust_helper_skb_is_unicast(self.as_raw()) }
+    }
+
+    fn network_offset(&self) -> usize {
+        // SAFETY: `self` is valid.
+        unsafe { bindings::rust_helper_skb_network_offset(self.as_raw()) as usize }
+    }
+
+    /// Reads the IP header; `None` when the packet is too short for one.
+    pub fn ip(&self) -> Option<ip::Header> {
+        let offset = self.network_offset();
+        let mut bytes = [0; ip::MAX_HEADER_LEN];
+        if !self.read(offset, bytes.first_chunk_mut::<1>()?) {
+            return None;
+        }
+        let len = ip::Header::fixed_len(bytes[0])?;
+        let fixed = bytes.get_mut(..len)?;
+        if !self.read(offset, fixed) {
+            return None;
+        }
+        ip::Header::new(fixed)
+    }
+
+    /// Finds the transport header, behind IPv6 extension headers if there are any; `None` when the
+    /// packet ends before it.
+    pub fn transport(&self, family: Family) -> Option<Transport> {
+        match family {
+            Family::Ipv4 => {
+                let ip = self.ip()?;
+                Some(Transport {
+                    protocol: ip.protocol,
+                    offset: self.network_offset().checked_add(ip.len)?,
+                    is_later_fragment: ip.is_later_fragment,
+                })
+            }
+            Family::Ipv6 => {
+                let (mut offset, mut fragment) = (0, 0);
+                // SAFETY: `self` is a valid IPv6 packet, and the rest outlives the call.
+                let protocol = unsafe {
+                    bindings::ipv6_find_hdr(
+                        self.as_raw(),
+                        &mut offset,
+                        -1,
+                        &mut fragment,
+                        core::ptr::null_mut(),
+                    )
+                };
+                Some(Transport {
+                    protocol: u8::try_from(protocol).ok()?,
+                    offset: offset as usize,
+                    is_later_fragment: fragment != 0,
+                })
+            }
+        }
+    }
+
+    /// What packets of ours have from this one.
+    pub fn manner(&self) -> Manner {
+        Manner {
+            mark: self.mark(),
+            traffic_class: self.ip().map_or(0, |ip| ip.traffic_class),
+        }
     }
 
     /// Reads the TCP header at `thoff`, an offset from the start of the packet in bytes; `None` when
@@ -102,12 +184,23 @@ impl SkBuff {
     }
 
     /// Whether the TCP checksum is right, as far as the hardware has not checked it already.
-    pub fn tcp_checksum_ok(&self, hook: u8, thoff: usize) -> bool {
+    pub fn tcp_checksum_ok(&self, family: Family, hook: u8, thoff: usize) -> bool {
         let Ok(thoff) = u32::try_from(thoff) else {
             return false;
         };
-        // SAFETY: `self` is a valid IPv4 packet: only IPv4 rules and hooks of ours see it.
-        unsafe { bindings::nf_ip_checksum(self.as_raw(), hook.into(), thoff, ipv4::PROTO_TCP) == 0 }
+        let hook = hook.into();
+        // SAFETY: `self` is a valid packet of this family.
+        let sum = unsafe {
+            match family {
+                Family::Ipv4 => {
+                    bindings::nf_ip_checksum(self.as_raw(), hook, thoff, ip::protocol::TCP)
+                }
+                Family::Ipv6 => {
+                    bindings::nf_ip6_checksum(self.as_raw(), hook, thoff, ip::protocol::TCP)
+                }
+            }
+        };
+        sum == 0
     }
 
     /// Writes a 32-bit field of the TCP options and corrects the checksum.
@@ -159,21 +252,32 @@ impl SkBuff {
 pub struct OwnedSkb(NonNull<bindings::sk_buff>);
 
 impl OwnedSkb {
-    /// Builds a TCP packet over IPv4 without payload, with the addresses and ports given.
+    /// Builds a TCP packet without payload, with the addresses and ports given.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
-    pub fn tcp_v4(net: &Net, src: Endpoint, dst: Endpoint, tcp: &Repr) -> Result<Self> {
-        let ip = ipv4::Repr {
-            src: src.0,
-            dst: dst.0,
-            tos: 0,
-            ttl: net.default_ttl(),
+    /// `EINVAL` for addresses of different versions; `ENOMEM`.
+    pub fn tcp(
+        net: &Net,
+        src: SocketAddr,
+        dst: SocketAddr,
+        tcp: &Repr,
+        manner: Manner,
+    ) -> Result<Self> {
+        let family = Family::of(src.ip());
+        let ip = ip::Repr {
+            src: src.ip(),
+            dst: dst.ip(),
+            traffic_class: manner.traffic_class,
+            hop_limit: net.default_hop_limit(family),
         };
+        let mut ip_header = [0; ip::MAX_HEADER_LEN];
+        let ip_len = ip.emit(&mut ip_header).ok_or(EINVAL)?;
+        let ip_header = ip_header.get(..ip_len).ok_or(EINVAL)?;
+
         let tcp = Repr {
-            src_port: src.1,
-            dst_port: dst.1,
+            src_port: src.port(),
+            dst_port: dst.port(),
             ..*tcp
         };
         let mut header = [0; segment::MAX_HEADER_LEN];
@@ -181,13 +285,19 @@ impl OwnedSkb {
         let header = header.get_mut(..len).ok_or(EINVAL)?;
         // At most MAX_HEADER_LEN: fits.
         let len = len as u32;
-        // SAFETY: May be called at any time.
+        // SAFETY: May be called at any time, with addresses that outlive it.
         let sum = unsafe {
-            bindings::rust_helper_tcp_v4_pseudo_sum(
-                len,
-                u32::from_ne_bytes(ip.src),
-                u32::from_ne_bytes(ip.dst),
-            )
+            match (ip.src, ip.dst) {
+                (IpAddr::V4(src), IpAddr::V4(dst)) => bindings::rust_helper_tcp_v4_pseudo_sum(
+                    len,
+                    u32::from_ne_bytes(src.octets()),
+                    u32::from_ne_bytes(dst.octets()),
+                ),
+                (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                    bindings::rust_helper_tcp_v6_pseudo_sum(len, &in6(src), &in6(dst))
+                }
+                _ => return Err(EINVAL),
+            }
         };
         if let Some(check) = header
             .get_mut(TCP_CHECK.into()..)
@@ -198,9 +308,7 @@ impl OwnedSkb {
 
         // SAFETY: May be called at any time.
         let headroom = unsafe { bindings::rust_helper_max_tcp_header() };
-        let size = headroom
-            .wrapping_add(ipv4::HEADER_LEN as u32)
-            .wrapping_add(len);
+        let size = headroom.wrapping_add(ip_len as u32).wrapping_add(len);
         // SAFETY: May be called at any time.
         let skb = NonNull::new(unsafe { bindings::rust_helper_alloc_skb(size) }).ok_or(ENOMEM)?;
         // INVARIANT: Fresh from the allocator.
@@ -210,30 +318,39 @@ impl OwnedSkb {
             bindings::rust_helper_skb_reserve(skb.as_raw(), headroom);
             bindings::rust_helper_skb_reset_network_header(skb.as_raw());
         }
-        skb.put(&ip.emit());
+        skb.put(ip_header);
         skb.put(header);
+        let ethertype = match family {
+            Family::Ipv4 => ETH_P_IP,
+            Family::Ipv6 => ETH_P_IPV6,
+        };
         // SAFETY: Network and TCP header are in place.
         unsafe {
-            bindings::rust_helper_skb_set_protocol(skb.as_raw(), ETH_P_IP);
-            if !bindings::skb_partial_csum_set(skb.as_raw(), ipv4::HEADER_LEN as u16, TCP_CHECK) {
+            bindings::rust_helper_skb_set_protocol(skb.as_raw(), ethertype);
+            bindings::rust_helper_skb_set_mark(skb.as_raw(), manner.mark);
+            if !bindings::skb_partial_csum_set(skb.as_raw(), ip_len as u16, TCP_CHECK) {
                 return Err(EINVAL);
             }
         }
         Ok(skb)
     }
 
+    /// The version of IP.
+    pub fn family(&self) -> Family {
+        // SAFETY: The skb is ours.
+        if unsafe { bindings::rust_helper_skb_protocol(self.as_raw()) } == ETH_P_IPV6 {
+            Family::Ipv6
+        } else {
+            Family::Ipv4
+        }
+    }
+
     fn put(&self, bytes: &[u8]) {
-        // SAFETY: `tcp_v4` has allocated room for all that it puts.
+        // SAFETY: `tcp` has allocated room for all that it puts.
         unsafe {
             let to = bindings::skb_put(self.as_raw(), bytes.len() as u32);
             core::ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast(), bytes.len());
         }
-    }
-
-    /// Sets the packet's mark.
-    pub fn set_mark(&mut self, mark: u32) {
-        // SAFETY: The skb is ours.
-        unsafe { bindings::rust_helper_skb_set_mark(self.as_raw(), mark) }
     }
 
     pub(super) fn as_raw(&self) -> *mut bindings::sk_buff {

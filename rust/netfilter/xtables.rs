@@ -4,19 +4,9 @@
 //!
 //! C header: [`include/linux/netfilter/x_tables.h`](srctree/include/linux/netfilter/x_tables.h)
 
-use super::{bindings, hook::Verdict as HookVerdict, skb::SkBuff, Net};
+use super::{bindings, hook::Verdict as HookVerdict, skb::SkBuff, Family, Net};
 use core::marker::PhantomData;
 use kernel::{error::to_result, ffi, prelude::*, transmute::FromBytes, types::Opaque};
-
-/// Which rules an extension is for, `NFPROTO_*`.
-#[derive(Clone, Copy, Debug)]
-#[repr(u16)]
-pub enum Family {
-    /// Every family.
-    Unspec = bindings::NFPROTO_UNSPEC as u16,
-    /// IPv4.
-    Ipv4 = bindings::NFPROTO_IPV4 as u16,
-}
 
 /// What a target says of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +22,8 @@ pub enum Verdict {
 pub struct Place<'a> {
     /// The namespace.
     pub net: &'a Net,
+    /// The version of IP.
+    pub family: Family,
     /// The hook, see [`super::hook::point`].
     pub hook: u8,
     /// Offset of the transport header in bytes.
@@ -46,8 +38,8 @@ pub trait Extension: 'static {
     const NAME: &'static str;
     /// Revision of the parameters.
     const REVISION: u8;
-    /// Which rules it is for.
-    const FAMILY: Family;
+    /// Which rules it is for; `None` for those of every family.
+    const FAMILY: Option<Family>;
     /// Protocol that a rule must ask for with `-p`, 0 for any.
     const PROTOCOL: u16 = 0;
     /// Bit mask of the hooks from which it may be reached, 0 for any.
@@ -84,6 +76,11 @@ unsafe fn place<'a>(par: *const bindings::xt_action_param) -> Place<'a> {
         let state = &*(*par).state;
         Place {
             net: Net::from_raw(state.net),
+            family: if u32::from(state.pf) == bindings::NFPROTO_IPV6 {
+                Family::Ipv6
+            } else {
+                Family::Ipv4
+            },
             hook: state.hook,
             thoff: (*par).thoff as usize,
             is_later_fragment: (*par).fragoff != 0,
@@ -100,6 +97,10 @@ fn name(name: &str) -> [ffi::c_char; 29] {
         *to = bytes.next().map_or(0, |byte| byte as ffi::c_char);
     }
     out
+}
+
+fn family(family: Option<Family>) -> u16 {
+    family.map_or(bindings::NFPROTO_UNSPEC as u16, |family| family as u16)
 }
 
 struct TargetVtable<T>(PhantomData<T>);
@@ -166,7 +167,7 @@ impl<T: Target> TargetRegistration<T> {
                 let target = bindings::xt_target {
                     name: name(T::NAME),
                     revision: T::REVISION,
-                    family: T::FAMILY as u16,
+                    family: family(T::FAMILY),
                     proto: T::PROTOCOL,
                     hooks: T::HOOKS,
                     // CAST: A few bytes.
@@ -256,7 +257,7 @@ impl<T: Match> MatchRegistration<T> {
                 let matcher = bindings::xt_match {
                     name: name(T::NAME),
                     revision: T::REVISION,
-                    family: T::FAMILY as u16,
+                    family: family(T::FAMILY),
                     proto: T::PROTOCOL,
                     hooks: T::HOOKS,
                     // CAST: A few bytes.

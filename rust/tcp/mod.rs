@@ -9,7 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod handshake;
-pub mod ipv4;
+pub mod ip;
 pub mod options;
 pub mod segment;
 pub mod state;

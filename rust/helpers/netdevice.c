@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+#include <linux/netdevice.h>
+#include <linux/netfilter.h>
+
+#include "helpers.h"
+
+bool rust_helper_nf_hook_out_is_l3_master(const struct nf_hook_state *state)
+{
+	return state->out && netif_is_l3_master(state->out);
+}
