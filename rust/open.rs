@@ -4,23 +4,40 @@
 //!
 //! Address translation cannot be set on a confirmed entry, so the waiting one is deleted and our SYN
 //! makes a fresh one. The SYN is shown to conntrack here, before it is sent: its entry is filled
-//! while this CPU alone knows it, and confirmed at POST_ROUTING. A retransmitted SYN finds the same
-//! entry. When something fails after the waiting entry is gone, nothing was sent, and the client's
-//! retransmission, whose cookie is still good, starts at the gate again.
+//! while this CPU alone knows it, and confirmed at POST_ROUTING. When something fails after the
+//! waiting entry is gone, nothing was sent, and the client's retransmission, whose cookie is still
+//! good, starts at the gate again.
+//!
+//! A SYN that has no answer yet is in its namespace's table, with a reference on its entry, and is
+//! repeated by the namespace's timer; the client cannot do that, as conntrack takes its segments for
+//! INVALID until the server has answered. Whoever ends that (`relay`, with the server's answer or
+//! an ICMP error) takes it out of the table; the timer throws out what is over otherwise: entries that
+//! were deleted, or never confirmed because our SYN was dropped. The lock guards the table alone:
+//! nothing is sent under it. When the namespace or the module goes, the timer is shut down and the
+//! table emptied before conntrack waits for its entries.
 
 use crate::{
-    answer,
+    answer, gate,
     netfilter::{
-        conntrack::{self, Conn, Status},
+        conntrack::{self, Conn, ConnRef, Status},
+        cookie::Flow,
         hook::Verdict,
-        nat,
-        route::Routed,
-        skb::{OwnedSkb, SkBuff},
-        Net,
+        nat, pernet,
+        route::{Route, Routed},
+        skb::{Manner, OwnedSkb, SkBuff},
+        sync::LockBh,
+        tcp_clock_ms, Net,
     },
-    tcp::{handshake, state, Phase, Segment, Waiting},
+    relay::Relay,
+    tcp::{
+        backoff::{Backoff, Step},
+        handshake, state, Phase, Repr, Segment, Waiting,
+    },
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    rbtree::{RBTree, RBTreeNode},
+};
 
 /// A verdict has come for a client that waits: `segment` is what it was given on.
 pub(crate) fn deferred(
@@ -76,34 +93,239 @@ fn connect(
 ) -> Result {
     let flow = answer::client_flow(skb, segment).ok_or(EINVAL)?;
     let syn = handshake::syn(waiting, segment);
-    let out = OwnedSkb::tcp(net, flow.client, flow.server, &syn.repr, skb.manner())?;
+    let manner = skb.manner();
+    let out = OwnedSkb::tcp(net, flow.client, flow.server, &syn.repr, manner)?;
     let mut out = Routed::new(net, out, skb)?;
 
-    let ct = conntrack::track_syn(net, &mut out, old)?;
-    let words = ct.synproxy().ok_or(EINVAL)?;
+    let mut ct = conntrack::track_syn(net, &mut out, old)?;
     if ct.is(Status::Confirmed) {
-        // The same client's ACK once more, before the server has answered: so is our SYN.
-        match crate::gate::phase(ct) {
+        match gate::phase(&ct) {
+            // The client's ACK once more: our SYN is repeated anyway.
             Phase::Opening {
                 proxy_isn,
                 client_isn,
                 ..
-            } if proxy_isn == waiting.proxy_isn && client_isn == waiting.client_isn => {}
-            // An older attempt on the same ports, that the server has not answered: it gives way
-            // to the client's next packet.
-            Phase::Opening { .. } => {
-                ct.delete();
-                return Err(EAGAIN);
+            } if proxy_isn == waiting.proxy_isn && client_isn == waiting.client_isn => {
+                return Ok(())
             }
-            _ => return Err(EEXIST),
+            // There is a verdict to come for it.
+            Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone => return Err(EEXIST),
+            // An older connection on the same ports, of which its client knows nothing any more: it
+            // has just shaken hands for a new one.
+            Phase::Opening { .. } | Phase::Open { .. } | Phase::None => ct.delete(),
         }
-    } else {
-        words.store([waiting.proxy_isn, syn.timestamp, waiting.client_isn]);
-        if let Some(old) = old {
-            ct.set_mark(old.mark());
-            nat::copy_destination(ct, old)?;
+        ct = conntrack::track_syn(net, &mut out, old)?;
+        if ct.is(Status::Confirmed) {
+            return Err(EEXIST);
         }
     }
+    ct.synproxy()
+        .ok_or(EINVAL)?
+        .store([waiting.proxy_isn, syn.timestamp, waiting.client_isn]);
+    if let Some(old) = old {
+        ct.set_mark(old.mark());
+        nat::copy_destination(&ct, old)?;
+    }
+    unanswered(
+        net,
+        Unanswered {
+            route: out.route().ok_or(EINVAL)?,
+            ct,
+            syn: syn.repr,
+            manner,
+            backoff: Backoff::new(tcp_clock_ms()),
+        },
+    )?;
     out.send(net);
     Ok(())
+}
+
+/// A SYN of ours that the server has not answered.
+#[derive(Clone)]
+struct Unanswered {
+    ct: ConnRef,
+    route: Route,
+    syn: Repr,
+    manner: Manner,
+    backoff: Backoff,
+}
+
+/// The SYNs of a namespace that have no answer yet, by the address of their entry.
+#[pin_data]
+pub(crate) struct Table {
+    #[pin]
+    inner: LockBh<Inner>,
+}
+
+struct Inner {
+    syns: RBTree<usize, Unanswered>,
+    /// Where the timer goes on, when it could not look at all of them in one go.
+    resume: usize,
+    /// When the first of those that it has looked at is due, in milliseconds.
+    soonest: u32,
+}
+
+/// How many SYNs the timer looks at in one go, and how many it sends.
+const LOOK_AT: usize = 1024;
+const SEND: usize = 8;
+
+/// What is to be done about a SYN that is due.
+enum Due {
+    Repeat(Unanswered),
+    GiveUp(Unanswered),
+}
+
+impl Inner {
+    fn new() -> Self {
+        Self {
+            syns: RBTree::new(),
+            resume: 0,
+            soonest: u32::MAX,
+        }
+    }
+
+    /// Fills `due`, and answers when to look again, in milliseconds.
+    fn due(&mut self, now_ms: u32, limit: u8, due: &mut [Option<Due>; SEND]) -> Option<u32> {
+        let mut free = due.iter_mut();
+        let mut looked_at = 0;
+        let mut cursor = self.syns.cursor_lower_bound_mut(&self.resume);
+        while let Some(mut at) = cursor {
+            let (key, syn) = at.current_mut();
+            self.resume = *key;
+            if looked_at == LOOK_AT || free.len() == 0 {
+                return Some(1);
+            }
+            looked_at = looked_at.wrapping_add(1);
+            cursor = if syn.is_over() {
+                at.remove_current().0
+            } else {
+                match syn.backoff.step(now_ms, limit) {
+                    Step::Wait(ms) => {
+                        self.soonest = self.soonest.min(ms);
+                        at.move_next()
+                    }
+                    Step::Repeat => {
+                        if let Some(slot) = free.next() {
+                            *slot = Some(Due::Repeat(syn.clone()));
+                        }
+                        // Its next time, which is at least a second from now.
+                        self.soonest = self.soonest.min(1000);
+                        at.move_next()
+                    }
+                    Step::GiveUp => {
+                        let (next, node) = at.remove_current();
+                        if let Some(slot) = free.next() {
+                            *slot = Some(Due::GiveUp(node.to_key_value().1));
+                        }
+                        next
+                    }
+                }
+            };
+        }
+        self.resume = 0;
+        let soonest = core::mem::replace(&mut self.soonest, u32::MAX);
+        (!self.syns.is_empty()).then_some(soonest)
+    }
+}
+
+impl Table {
+    /// An empty table.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            inner <- LockBh::new(Inner::new()),
+        })
+    }
+
+    /// Forgets all SYNs, and gives back the references on their entries.
+    pub(crate) fn clear(&self) {
+        drop(
+            self.inner
+                .with(|inner| core::mem::replace(&mut inner.syns, RBTree::new())),
+        );
+    }
+}
+
+fn unanswered(net: &Net, syn: Unanswered) -> Result {
+    let node = RBTreeNode::new(syn.ct.address(), syn, GFP_ATOMIC)?;
+    let old = pernet::state::<Relay>(net)
+        .inner
+        .with(|inner| inner.syns.insert(node));
+    drop(old);
+    pernet::within::<Relay>(net, 1000);
+    Ok(())
+}
+
+/// The server, or somebody on the way, has answered the SYN of `ct`. Returns what the client's packet
+/// was like on whose account it was sent.
+pub(crate) fn answered(net: &Net, ct: &Conn) -> Option<Manner> {
+    let syn = pernet::state::<Relay>(net)
+        .inner
+        .with(|inner| inner.syns.remove(&ct.address()))?;
+    Some(syn.manner)
+}
+
+impl Unanswered {
+    fn is_over(&self) -> bool {
+        !self.ct.is(Status::Confirmed)
+            || self.ct.is(Status::Dying)
+            || !matches!(gate::phase(&self.ct), Phase::Opening { client_isn, .. } if client_isn == self.syn.seq)
+    }
+
+    /// Sends the SYN once more.
+    fn repeat(&self, net: &Net) -> Result {
+        let flow = self.ct.flow();
+        let out = OwnedSkb::tcp(net, flow.client, flow.server, &self.syn, self.manner)?;
+        let mut out = Routed::near(net, out, &self.route)?;
+        conntrack::track_as(net, &mut out, &self.ct)?;
+        out.send(net);
+        Ok(())
+    }
+
+    /// Tells the client that there will be no connection.
+    fn give_up(&self, net: &Net) -> Result {
+        let Phase::Opening {
+            proxy_isn,
+            client_isn,
+            ..
+        } = gate::phase(&self.ct)
+        else {
+            return Ok(());
+        };
+        let flow = self.ct.flow();
+        self.ct.delete();
+        let out = aborted(net, &flow, proxy_isn, client_isn, self.manner)?;
+        let mut out = Routed::near(net, out, &self.route)?;
+        out.untrack();
+        out.send(net);
+        Ok(())
+    }
+}
+
+/// A reset for the client of `flow`, whose connection could not be made.
+pub(crate) fn aborted(
+    net: &Net,
+    flow: &Flow,
+    proxy_isn: u32,
+    client_isn: u32,
+    manner: Manner,
+) -> Result<OwnedSkb> {
+    let repr = handshake::aborted(proxy_isn, client_isn);
+    OwnedSkb::tcp(net, flow.server, flow.client, &repr, manner)
+}
+
+/// Repeats the SYNs whose time has come; answers when to be called again, in milliseconds.
+pub(crate) fn repeat(net: &Net) -> Option<u32> {
+    let (now, limit) = (tcp_clock_ms(), net.tcp_syn_retries());
+    let mut due = [const { None }; SEND];
+    let next = pernet::state::<Relay>(net)
+        .inner
+        .with(|inner| inner.due(now, limit, &mut due));
+    for due in due.into_iter().flatten() {
+        // What cannot be sent is as good as lost.
+        let _ = match due {
+            Due::Repeat(syn) => syn.repeat(net),
+            Due::GiveUp(syn) => syn.give_up(net),
+        };
+    }
+    next
 }

@@ -20,9 +20,11 @@ use crate::{
         hook::{point, Hook, Place, Verdict, PRI_BEFORE_CONFIRM},
         pernet,
         route::Routed,
-        skb::{OwnedSkb, SkBuff},
+        skb::{Manner, OwnedSkb, SkBuff},
+        timer::Tick,
         Net,
     },
+    open,
     tcp::{
         handshake, ip,
         timestamp::{self, Direction},
@@ -38,6 +40,15 @@ static ID: pernet::Id = pernet::Id::new();
 
 impl pernet::Subsystem for Relay {
     type Hooks = Self;
+    type State = open::Table;
+
+    fn new() -> impl PinInit<open::Table> {
+        open::Table::new()
+    }
+
+    fn stop(state: &open::Table) {
+        state.clear();
+    }
 
     fn id() -> &'static pernet::Id {
         &ID
@@ -51,6 +62,12 @@ impl pernet::Subsystem for Relay {
             } => timestamp_offset != 0,
             Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone | Phase::Opening { .. } => true,
         });
+    }
+}
+
+impl Tick for Relay {
+    fn tick(net: &Net) -> Option<u32> {
+        open::repeat(net)
     }
 }
 
@@ -107,7 +124,7 @@ impl Hook for Relay {
                 if segment.is_syn_ack() && segment.ack() == client_isn.wrapping_add(1) {
                     join(net, skb, ct, &segment, proxy_isn, timestamp, client_isn)
                 } else if handshake::refuses(&segment, client_isn) {
-                    refused_by_server(ct, &segment, proxy_isn, client_isn)
+                    refused_by_server(net, ct, &segment, proxy_isn, client_isn)
                 } else {
                     // The server has an older connection of these ports, and challenges our SYN.
                     if !segment.is_rst() && segment.ack() != client_isn.wrapping_add(1) {
@@ -131,7 +148,7 @@ impl Hook for Relay {
                 // The server has not got our ACK.
                 let window = ct.seen(Direction::Original).window;
                 let joined = handshake::joined(&segment, proxy_isn, timestamp, window);
-                let _ = to_server(net, skb, ct, &joined.to_server);
+                let _ = to_server(net, skb, ct, &joined.to_server, skb.manner());
                 Verdict::Consume
             }
             (
@@ -199,19 +216,27 @@ fn join(
     ct.event(Event::SynProxy);
     ct.event(Event::SeqAdj);
     // Lost packets are made good: the server sends its SYN,ACK again, the client its data.
-    let _ = to_server(net, skb, ct, &joined.to_server);
+    let manner = open::answered(net, ct).unwrap_or(skb.manner());
+    let _ = to_server(net, skb, ct, &joined.to_server, manner);
     let _ = to_client(net, skb, ct, &joined.to_client);
     Verdict::Consume
 }
 
 /// The server refuses: the client gets the reset at the number that it expects.
-fn refused_by_server(ct: &Conn, rst: &Segment, proxy_isn: u32, client_isn: u32) -> Verdict {
+fn refused_by_server(
+    net: &Net,
+    ct: &Conn,
+    rst: &Segment,
+    proxy_isn: u32,
+    client_isn: u32,
+) -> Verdict {
     if !ct
         .synproxy()
         .is_some_and(|words| words.swap_last(client_isn, 0))
     {
         return Verdict::Drop;
     }
+    open::answered(net, ct);
     ct.translate_sequence(proxy_isn.wrapping_add(1).wrapping_sub(rst.seq()));
     Verdict::Accept
 }
@@ -232,9 +257,9 @@ fn reset_server(net: &Net, trigger: &SkBuff, ct: &Conn, segment: &Segment) -> Re
 
 /// Sends `repr` to the server as if the client had: conntrack and the translation see it like any
 /// other packet of the connection.
-fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr) -> Result {
+fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr, manner: Manner) -> Result {
     let flow = ct.flow();
-    let out = OwnedSkb::tcp(net, flow.client, flow.server, repr, trigger.manner())?;
+    let out = OwnedSkb::tcp(net, flow.client, flow.server, repr, manner)?;
     let mut out = Routed::new(net, out, trigger)?;
     conntrack::track_as(net, &mut out, ct)?;
     out.send(net);

@@ -22,6 +22,13 @@ bool rust_helper_may_log(void);
 /* linux/bitops.h */
 void rust_helper_set_bit(unsigned int nr, unsigned long *addr);
 
+/* linux/bottom_half.h */
+void rust_helper_local_bh_disable(void);
+void rust_helper_local_bh_enable(void);
+
+/* linux/timer.h */
+void rust_helper_timer_setup(struct timer_list *timer, void (*func)(struct timer_list *));
+
 /* linux/skbuff.h */
 struct sk_buff *rust_helper_alloc_skb(unsigned int size);
 void rust_helper_skb_reserve(struct sk_buff *skb, unsigned int len);
@@ -54,6 +61,7 @@ bool rust_helper_nf_hook_out_is_l3_master(const struct nf_hook_state *state);
 /* net/tcp.h */
 unsigned int rust_helper_max_tcp_header(void);
 u32 rust_helper_tcp_clock_ms(void);
+u8 rust_helper_tcp_syn_retries(const struct net *net);
 u16 rust_helper_tcp_v4_pseudo_sum(unsigned int len, __be32 saddr, __be32 daddr);
 u16 rust_helper_tcp_v6_pseudo_sum(unsigned int len, const struct in6_addr *saddr,
 				  const struct in6_addr *daddr);

@@ -10,6 +10,11 @@ unsigned int rust_helper_max_tcp_header(void)
 	return MAX_TCP_HEADER;
 }
 
+u8 rust_helper_tcp_syn_retries(const struct net *net)
+{
+	return READ_ONCE(net->ipv4.sysctl_tcp_syn_retries);
+}
+
 u32 rust_helper_tcp_clock_ms(void)
 {
 	return tcp_clock_ms();

@@ -287,6 +287,11 @@ impl Conn {
         }
     }
 
+    /// Tells entries apart that exist at the same time.
+    pub fn address(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
     /// Whether both are the same entry.
     pub fn is_same(&self, other: &Self) -> bool {
         core::ptr::eq(self, other)
@@ -403,6 +408,24 @@ impl SkBuff {
 ///
 /// The reference is held as long as the value lives.
 pub struct ConnRef(NonNull<bindings::nf_conn>);
+
+// SAFETY: Entries are counted atomically, and shared between CPUs anyway.
+unsafe impl Send for ConnRef {}
+
+impl From<&Conn> for ConnRef {
+    fn from(ct: &Conn) -> Self {
+        // SAFETY: Whoever has lent the entry holds a reference.
+        unsafe { bindings::rust_helper_nf_conntrack_get(ct.as_raw()) };
+        // INVARIANT: The reference is ours.
+        Self(NonNull::from(ct).cast())
+    }
+}
+
+impl Clone for ConnRef {
+    fn clone(&self) -> Self {
+        Self::from(&**self)
+    }
+}
 
 impl Deref for ConnRef {
     type Target = Conn;
@@ -549,19 +572,18 @@ fn track<'a>(net: &Net, skb: &'a mut OwnedSkb, template: Option<Template>) -> Re
     }
 }
 
-/// Shows `skb`, a SYN of ours, to conntrack, and returns its entry, which has the synproxy and the
-/// seqadj extension. A new one is in the zone of `like`.
+/// Shows `skb`, a SYN of ours, to conntrack, and returns its entry. A new one is in the zone of
+/// `like`, and has the synproxy and the seqadj extension.
 ///
 /// # Errors
 ///
-/// `ENOMEM`; `EAGAIN` when conntrack wants the packet dropped or makes nothing of it; `EEXIST` when
-/// it belongs to an entry that is not ours.
-pub fn track_syn<'a>(net: &Net, skb: &'a mut OwnedSkb, like: Option<&Conn>) -> Result<&'a Conn> {
+/// `ENOMEM`; `EAGAIN` when conntrack wants the packet dropped or makes nothing of it.
+pub fn track_syn(net: &Net, skb: &mut OwnedSkb, like: Option<&Conn>) -> Result<ConnRef> {
     let ct = track(net, skb, Some(Template::new(net, like, true)?))?;
-    if ct.has_seqadj() && ct.synproxy().is_some() {
-        Ok(ct)
+    if ct.is(Status::Confirmed) || (ct.has_seqadj() && ct.synproxy().is_some()) {
+        Ok(ct.into())
     } else {
-        Err(EEXIST)
+        Err(ENOMEM)
     }
 }
 

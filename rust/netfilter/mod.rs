@@ -15,6 +15,8 @@ pub mod nat;
 pub mod pernet;
 pub mod route;
 pub mod skb;
+pub mod sync;
+pub mod timer;
 pub mod xtables;
 
 use core::net::{IpAddr, Ipv6Addr};
@@ -111,6 +113,12 @@ impl Net {
                 Family::Ipv6 => bindings::rust_helper_ipv6_default_hop_limit(self.as_raw()),
             }
         }
+    }
+
+    /// How often a SYN of this host is repeated, `net.ipv4.tcp_syn_retries`, for IPv6, too.
+    pub fn tcp_syn_retries(&self) -> u8 {
+        // SAFETY: `self` is a valid namespace.
+        unsafe { bindings::rust_helper_tcp_syn_retries(self.as_raw()) }
     }
 
     /// Whether conntrack picks up connections in the middle,

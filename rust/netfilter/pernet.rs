@@ -8,6 +8,7 @@ use super::{
     bindings,
     conntrack::Use,
     hook::{Hook, Registration as Hooks},
+    timer::{Tick, Timer},
     Family, Net,
 };
 use kernel::{
@@ -39,18 +40,32 @@ struct ByFamily {
 }
 
 #[pin_data]
-struct Data {
+struct Data<T: Subsystem> {
     #[pin]
     active: Mutex<ByFamily>,
+    #[pin]
+    timer: Timer,
+    #[pin]
+    state: T::State,
 }
 
 /// What is kept for each namespace, and what happens when it goes.
-pub trait Subsystem: 'static {
+pub trait Subsystem: Tick {
     /// The hooks of a namespace with a rule.
     type Hooks: Hook;
 
+    /// What a namespace has, with or without a rule.
+    type State: Send + Sync;
+
+    /// What a new namespace has.
+    fn new() -> impl PinInit<Self::State>;
+
     /// The number that net_generic() knows the data by.
     fn id() -> &'static Id;
+
+    /// Called when a namespace goes, or the module does. The timer does not run any more, nor will;
+    /// no packet comes to be held.
+    fn stop(state: &Self::State);
 
     /// Called when a namespace that had our hooks goes, or the module does. No hook of ours runs any
     /// more, nor will; conntrack still does.
@@ -90,7 +105,7 @@ unsafe impl<T: Subsystem> Sync for Registration<T> {}
 /// # Safety
 ///
 /// `net` must have the subsystem `T`.
-unsafe fn slot<T: Subsystem>(net: *mut bindings::net) -> *mut Data {
+unsafe fn slot<T: Subsystem>(net: *mut bindings::net) -> *mut Data<T> {
     // SAFETY: The caller's promise.
     unsafe { bindings::rust_helper_net_generic(net, T::id().0.load(Relaxed)).cast() }
 }
@@ -98,7 +113,7 @@ unsafe fn slot<T: Subsystem>(net: *mut bindings::net) -> *mut Data {
 /// # Safety
 ///
 /// `net` must have a subsystem `T` whose `init` has run and whose `exit` has not.
-unsafe fn data<'a, T: Subsystem>(net: *mut bindings::net) -> &'a Data {
+unsafe fn data<'a, T: Subsystem>(net: *mut bindings::net) -> &'a Data<T> {
     // SAFETY: The caller's promise.
     unsafe { &*slot::<T>(net) }
 }
@@ -107,8 +122,12 @@ unsafe fn data<'a, T: Subsystem>(net: *mut bindings::net) -> &'a Data {
 ///
 /// To be called by the kernel only, as an operation of a registered subsystem.
 unsafe extern "C" fn init<T: Subsystem>(net: *mut bindings::net) -> ffi::c_int {
+    // SAFETY: `exit` shuts it down.
+    let timer = unsafe { Timer::new::<T>(net) };
     let init = pin_init!(Data {
         active <- new_mutex!(ByFamily::default()),
+        timer <- timer,
+        state <- T::new(),
     });
     // SAFETY: The kernel has allocated `size` bytes for us, which nobody reads before and which do
     // not move.
@@ -138,6 +157,8 @@ unsafe extern "C" fn pre_exit<T: Subsystem>(net: *mut bindings::net) {
 unsafe extern "C" fn exit<T: Subsystem>(net: *mut bindings::net) {
     // SAFETY: `init` has run, and the namespace is still valid.
     let (data, namespace) = unsafe { (data::<T>(net), Net::from_raw(net)) };
+    data.timer.shut_down();
+    T::stop(&data.state);
     let active = core::mem::take(&mut *data.active.lock());
     if active.ipv4.is_some() || active.ipv6.is_some() {
         T::cleanup(namespace);
@@ -157,7 +178,7 @@ impl<T: Subsystem> Registration<T> {
                     pre_exit: Some(pre_exit::<T>),
                     exit: Some(exit::<T>),
                     id: T::id().0.as_ptr(),
-                    size: core::mem::size_of::<Data>(),
+                    size: core::mem::size_of::<Data<T>>(),
                     ..Default::default()
                 };
                 // SAFETY: The slot is valid, and pinned until it is unregistered.
@@ -205,4 +226,16 @@ pub fn activate<T: Subsystem>(net: &Net, family: Family) -> Result<bool> {
         });
     }
     Ok(first)
+}
+
+/// What `net` has. To be called where a rule or a hook of ours is at work in it, or its timer.
+pub fn state<T: Subsystem>(net: &Net) -> &T::State {
+    // SAFETY: Rules keep the module; hooks and the timer end before `exit`.
+    unsafe { &data::<T>(net.as_raw()).state }
+}
+
+/// Has the timer of `net` fire in `ms` milliseconds at the latest. To be called as [`state`].
+pub fn within<T: Subsystem>(net: &Net, ms: u32) {
+    // SAFETY: As for `state`.
+    unsafe { data::<T>(net.as_raw()).timer.within(ms) }
 }

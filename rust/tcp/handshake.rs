@@ -313,6 +313,16 @@ pub fn reset(segment: &Segment) -> Repr {
     }
 }
 
+/// A RST for a client that has got our SYN,ACK with `proxy_isn`, at the number that it expects.
+pub fn aborted(proxy_isn: u32, client_isn: u32) -> Repr {
+    Repr {
+        seq: proxy_isn.wrapping_add(1),
+        ack: client_isn.wrapping_add(1),
+        flags: flags::RST | flags::ACK,
+        ..Repr::default()
+    }
+}
+
 /// Whether a RST is the server's answer to our SYN, RFC 9293 section 3.10.7.3: it acknowledges it.
 pub fn refuses(rst: &Segment, client_isn: u32) -> bool {
     rst.flags_are(flags::RST | flags::ACK, flags::RST | flags::ACK)

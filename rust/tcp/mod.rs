@@ -8,6 +8,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod backoff;
 pub mod handshake;
 pub mod ip;
 pub mod options;

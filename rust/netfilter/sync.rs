@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Locks between packets and timers.
+//!
+//! C headers: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h),
+//! [`include/linux/bottom_half.h`](srctree/include/linux/bottom_half.h)
+
+use super::bindings;
+use kernel::{new_spinlock, prelude::*, sync::SpinLock};
+
+/// A lock that is held with softirqs off, as by `spin_lock_bh()`: a rule is also met by packets that
+/// NFQUEUE has brought back in a process.
+#[pin_data]
+pub struct LockBh<T> {
+    #[pin]
+    inner: SpinLock<T>,
+}
+
+impl<T: Unpin> LockBh<T> {
+    /// A lock around `value`.
+    pub fn new(value: T) -> impl PinInit<Self> {
+        pin_init!(Self {
+            inner <- new_spinlock!(value),
+        })
+    }
+
+    /// Calls `f` with the lock held.
+    pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        // Given back after the lock is, in the reverse order.
+        let _off = SoftirqsOff::new();
+        let mut guard = self.inner.lock();
+        f(&mut guard)
+    }
+}
+
+/// Softirqs are off on this CPU as long as the value lives.
+struct SoftirqsOff(kernel::types::NotThreadSafe);
+
+impl SoftirqsOff {
+    fn new() -> Self {
+        // SAFETY: May be called in any context that is no hard interrupt.
+        unsafe { bindings::rust_helper_local_bh_disable() };
+        Self(kernel::types::NotThreadSafe)
+    }
+}
+
+impl Drop for SoftirqsOff {
+    fn drop(&mut self) {
+        // SAFETY: Disabled by `new`, on the same CPU.
+        unsafe { bindings::rust_helper_local_bh_enable() };
+    }
+}
