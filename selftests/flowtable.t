@@ -11,26 +11,26 @@ start_nginx server
 gate
 ipt -A FORWARD -p tcp --dport 81 -j ACCEPT
 fw nft -f - <<-END
-	table ip fast {
+	table inet fast {
 		flowtable lane {
 			hook ingress priority 0
 			devices = { eth0, eth1 }
 		}
 		chain forward {
 			type filter hook forward priority -5
-			ip protocol tcp ct state established flow add @lane
+			meta l4proto tcp ct state established flow add @lane
 		}
 	}
 END
 capture
 
-spawn client curl -sS --limit-rate 500k --local-port 4001 -o /dev/null http://10.0.2.2:81/4M
+spawn client curl -sS --limit-rate 500k --local-port 4001 -o /dev/null "$(url :81/4M)"
 other=$pid
 offloaded() { entries 4001 | grep -q OFFLOAD; }
 ok "a connection that is not proxied takes the flowtable" wait_for offloaded
 stop "$other"
 
-spawn client curl -sS --max-time 100 --local-port 4002 -o "$tmp/held" http://10.0.2.2/1M
+spawn client curl -sS --max-time 100 --local-port 4002 -o "$tmp/held" "$(url /1M)"
 curl=$pid
 held "a connection that waits" 4002
 ok "is not in the flowtable" not grep -q OFFLOAD <(entries 4002)

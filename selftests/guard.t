@@ -9,8 +9,8 @@
 proxy="SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460"
 
 # A real client that has something to say.
-talker() { spawn client bash -c "exec 3<>/dev/tcp/10.0.2.2/80 && echo 'GET /64k HTTP/1.0' >&3 && exec cat <&3" >/dev/null; }
-port() { seen client "src host 10.0.1.2 and tcp dst port 80 and $SYN" | sed -nE '$s/.* IP [0-9.]+\.([0-9]+) >.*/\1/p'; }
+talker() { spawn client bash -c "exec 3<>/dev/tcp/$server/80 && echo 'GET /64k HTTP/1.0' >&3 && exec cat <&3" >/dev/null; }
+port() { seen client "src host $client and tcp dst port 80 and $SYN" | tail -n 1 | client_port; }
 
 # kept_off NAME: a real client gets nowhere.
 kept_off() {
@@ -35,14 +35,14 @@ ipt_restore <<END
 COMMIT
 END
 kept_off "policy ACCEPT"
-ok "policy ACCEPT: crafted packets" client "$here/raw.py" crafted 5001
-ok "policy ACCEPT: crafted packets were sent" [ "$(seen_count client 'src host 10.0.1.9 and tcp src port 5001')" -ge 24 ]
+ok "policy ACCEPT: crafted packets" raw crafted 5001
+ok "policy ACCEPT: crafted packets were sent" [ "$(seen_count client "src host $raw_client and tcp src port 5001")" -ge 24 ]
 is "policy ACCEPT: none of them at the server" "$(server_packets 5001)" 0
 # With its entry gone, a client's next RST is a stray packet like any other.
-ok "policy ACCEPT: a client that resets, and comes back" client "$here/raw.py" reset 5002
+ok "policy ACCEPT: a client that resets, and comes back" raw reset 5002
 is "policy ACCEPT: nothing but a RST of it at the server" \
 	"$(settle && seen_count server "tcp port 5002 and not $RST")" 0
-ok "policy ACCEPT: what is not proxied passes" client curl -sS --local-port 4001 -o /dev/null http://10.0.2.2:81/64k
+ok "policy ACCEPT: what is not proxied passes" client curl -sS --local-port 4001 -o /dev/null "$(url :81/64k)"
 settle
 ok "policy ACCEPT: and is seen" [ "$(seen_count server 'tcp port 4001')" -gt 5 ]
 

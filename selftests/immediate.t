@@ -12,13 +12,12 @@ protect() {
 	ipt -A "$1" -i eth0 -p tcp --dport 80 -m state --state UNTRACKED,INVALID -j SYNPROXY --sack-perm --timestamp --mss 1480 --wscale 7 --ecn
 	fw sh -c 'echo 0 > /proc/sys/net/netfilter/nf_conntrack_tcp_loose'
 }
-raw() { SERVER=$address client "$here/raw.py" "$@"; }
 window() { sed -E 's/.*, win ([0-9]+),.*/\1/'; }
 
 set_up
 capture
 
-address=10.0.1.1
+address=$gateway
 start_nginx fw
 protect INPUT
 ok "INPUT: a page comes" page 4001
@@ -30,14 +29,14 @@ ok "INPUT: without timestamps a page comes, too" page 4002
 client sysctl -qw net.ipv4.tcp_timestamps=1
 ok "INPUT: 200 SYNs of a flood are answered" raw flood 20000
 settle
-is "INPUT: all of them" "$(seen_count client "host 10.0.1.9 and tcp dst portrange 20001-20200 and $SYN_ACK")" 200
-is "INPUT: and leave no entry" "$(fw conntrack -L -s 10.0.1.9 2>/dev/null | wc -l)" 0
+is "INPUT: all of them" "$(seen_count client "host $raw_client and tcp dst portrange 20001-20200 and $SYN_ACK")" 200
+is "INPUT: and leave no entry" "$(tracked -s $raw_client | wc -l)" 0
 ok "INPUT: ACKs without a good cookie are met with silence" raw bogus 5001
 ok "INPUT: and make no entry" no_entries 5001
 stop "$nginx"
 closed "INPUT: a closed port" 4003
 
-address=10.0.2.2
+address=$server
 start_nginx server
 ipt -F INPUT
 ipt -t raw -F
@@ -51,9 +50,9 @@ ok "FORWARD: without timestamps a page comes, too" page 4012
 client sysctl -qw net.ipv4.tcp_timestamps=1
 ok "FORWARD: 200 SYNs of a flood are answered" raw flood 30000
 settle
-is "FORWARD: all of them" "$(seen_count client "host 10.0.1.9 and tcp dst portrange 30001-30200 and $SYN_ACK")" 200
-is "FORWARD: none reaches the server" "$(seen_count server "tcp and host 10.0.1.9")" 0
-is "FORWARD: and they leave no entry" "$(fw conntrack -L -s 10.0.1.9 2>/dev/null | wc -l)" 0
+is "FORWARD: all of them" "$(seen_count client "host $raw_client and tcp dst portrange 30001-30200 and $SYN_ACK")" 200
+is "FORWARD: none reaches the server" "$(seen_count server "tcp and host $raw_client")" 0
+is "FORWARD: and they leave no entry" "$(tracked -s $raw_client | wc -l)" 0
 ok "FORWARD: ACKs without a good cookie are met with silence" raw bogus 5011
 ok "FORWARD: and make no entry" no_entries 5011
 is "FORWARD: nor anything at the server" "$(server_packets 5011)" 0

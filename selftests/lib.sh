@@ -7,13 +7,17 @@
 #     +------------+     +----------------------+     +------------+
 #     |         c0 |-----| eth0            eth1 |-----| s0         |
 #     |   10.0.1.2 |     | 10.0.1.1    10.0.2.1 |     | 10.0.2.2   |
-#     |   10.0.1.9 |     |                      |     |            |
+#     |  fd00:1::2 |     | fd00:1::1  fd00:2::1 |     | fd00:2::2  |
+#     |         .9 |     |                      |     |            |
 #     | curl, ssh, |     | rules, dpi-http,     |     | nginx on   |
 #     | raw.py     |     | xt_SYNPROXY          |     | 80 and 81  |
 #     +------------+     +----------------------+     +------------+
 #
-# Each box is a network namespace. No kernel answers for 10.0.1.9: it is the
-# address of raw.py, which makes its packets itself.
+# Each box is a network namespace. No kernel answers for 10.0.1.9 and fd00:1::9:
+# these are the addresses of raw.py, which makes its packets itself.
+#
+# Both families are always there, and FAMILY says which one a file is to test.
+# What a family has of its own is found here only, so that one file does for both.
 #
 # A test file sources this, calls "set_up" and ends with "finish". It speaks TAP
 # on its standard output, and logs on the other one what it does. Every
@@ -22,18 +26,57 @@
 
 set -euo pipefail
 
-# The form of iptables: nft or legacy.
+# The form of iptables: nft or legacy. The version of IP: 4 or 6.
 BACKEND=${BACKEND:-nft}
+FAMILY=${FAMILY:-4}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tmp=$(mktemp -d /tmp/selftest.XXXXXX)
 chmod 755 "$tmp"
 www=$tmp/www
-# Whom "page" asks.
-address=10.0.2.2
 : >"$tmp/said"
 spawned=()
 count=0
 failed=0
+
+### What the families have of their own
+
+# raw_client is raw.py, and no one has the address "nobody". The filters of
+# tcpdump are for segments with data, with SYN alone, and so on; "tcp[...]" is for
+# IPv4 only. The MSS is what a client proposes.
+case $FAMILY in
+4)
+	client=10.0.1.2 raw_client=10.0.1.9 gateway=10.0.1.1 server=10.0.2.2 nobody=10.0.2.77
+	iptables=iptables in_tree=ipt_SYNPROXY l3=ipv4 mss=1460
+	TCP='ip proto 6'
+	LENGTH='(ip[2:2] - ((ip[0] & 0xf) << 2) - ((tcp[12] & 0xf0) >> 2))'
+	FLAGS='tcp[13]'
+	;;
+6)
+	client=fd00:1::2 raw_client=fd00:1::9 gateway=fd00:1::1 server=fd00:2::2 nobody=fd00:2::77
+	iptables=ip6tables in_tree=ip6t_SYNPROXY l3=ipv6 mss=1440
+	TCP='ip6 proto 6'
+	LENGTH='(ip6[4:2] - ((ip6[52] & 0xf0) >> 2))'
+	FLAGS='ip6[53]'
+	;;
+*)
+	echo "FAMILY=$FAMILY: expected 4 or 6" >&2
+	exit 2
+	;;
+esac
+DATA="($LENGTH != 0)"
+SYN="($FLAGS & (tcp-syn | tcp-ack) == tcp-syn)"
+SYN_ACK="($FLAGS & (tcp-syn | tcp-ack) == tcp-syn | tcp-ack)"
+RST="($FLAGS & tcp-rst != 0)"
+
+# Whom "page" and "raw" ask.
+address=$server
+
+# host ADDRESS: as it stands in front of a port. url PATH, or url :PORT/PATH.
+host() { case $1 in *:*) echo "[$1]" ;; *) echo "$1" ;; esac }
+url() { echo "http://$(host "$address")$1"; }
+
+# The client's ports, from lines of tcpdump that show what it has sent.
+client_port() { sed -E 's/.* IP6? [^ ]+\.([0-9]+) > .*/\1/'; }
 
 ### What is said
 
@@ -68,12 +111,12 @@ explain() {
 	local side
 	echo "=== failed: $*"
 	[ ! -d /out/tap ] || (cd "$tmp" && for side in client server; do
-		cp $side.pcap "/out/tap/$(basename "$0" .t)-$BACKEND-$side.pcap"
+		cp $side.pcap "/out/tap/$(basename "$0" .t)-$BACKEND-$FAMILY-$side.pcap"
 	done)
 	echo "--- rules"
 	ipt_save -c | grep -v '^#'
 	echo "--- conntrack"
-	fw conntrack -L
+	tracked
 	echo "--- dpi-http"
 	tail -n 20 "$tmp/dpi.log"
 	for side in client server; do
@@ -115,9 +158,12 @@ in_ns() {
 client() { in_ns client "$@"; }
 fw() { in_ns fw "$@"; }
 server() { in_ns server "$@"; }
-ipt() { fw "iptables-$BACKEND" "$@"; }
-ipt_save() { fw "iptables-$BACKEND-save" "$@"; }
-ipt_restore() { fw "iptables-$BACKEND-restore"; }
+ipt() { fw "$iptables-$BACKEND" "$@"; }
+ipt_save() { fw "$iptables-$BACKEND-save" "$@"; }
+ipt_restore() { fw "$iptables-$BACKEND-restore"; }
+
+# raw SCENARIO PORT: raw.py asks $address.
+raw() { CLIENT=$raw_client SERVER=$address client "$here/raw.py" "$@"; }
 
 # spawn NAMESPACE COMMAND...: in the background, as process $pid.
 spawn() {
@@ -138,6 +184,8 @@ set_up() {
 	for ns in client fw server; do
 		ip netns add "$ns"
 		ip -n "$ns" link set lo up
+		# An address that is still being checked cannot ask for a neighbour.
+		in_ns "$ns" sysctl -qw net.ipv6.conf.{all,default}.accept_dad=0
 	done
 	ip -batch - <<-END
 		link add c0 address 02:00:00:00:01:02 netns client type veth peer name eth0 address 02:00:00:00:01:01 netns fw
@@ -145,22 +193,29 @@ set_up() {
 	END
 	ip -n client -batch - <<-END
 		addr add 10.0.1.2/24 dev c0
+		addr add fd00:1::2/64 dev c0 nodad
 		link set c0 up
 		route add default via 10.0.1.1
+		route add default via fd00:1::1
 	END
 	ip -n fw -batch - <<-END
 		addr add 10.0.1.1/24 dev eth0
 		addr add 10.0.2.1/24 dev eth1
+		addr add fd00:1::1/64 dev eth0 nodad
+		addr add fd00:2::1/64 dev eth1 nodad
 		link set eth0 up
 		link set eth1 up
 		neigh add 10.0.1.9 lladdr 02:00:00:00:01:02 dev eth0
+		neigh add fd00:1::9 lladdr 02:00:00:00:01:02 dev eth0
 	END
 	ip -n server -batch - <<-END
 		addr add 10.0.2.2/24 dev s0
+		addr add fd00:2::2/64 dev s0 nodad
 		link set s0 up
 		route add default via 10.0.2.1
+		route add default via fd00:2::1
 	END
-	fw sysctl -qw net.ipv4.ip_forward=1
+	fw sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 	# What is held comes again every second, or the tests would take long.
 	client sysctl -qw net.ipv4.tcp_rto_max_ms=1000
 	# As on a real wire: checksums are in the packets, and are verified.
@@ -194,7 +249,9 @@ start_nginx() {
 			keepalive_timeout 0;
 			server {
 				listen 80 backlog=1000;
+				listen [::]:80 backlog=1000;
 				listen 81;
+				listen [::]:81;
 				root $www;
 			}
 		}
@@ -213,18 +270,12 @@ start_dpi() {
 
 gate() { ipt_restore <"$here/../examples/synproxy.rules"; }
 
-# The conntrack entries of a client port.
-entries() { fw conntrack -L -p tcp --sport "$1" 2>/dev/null; }
+# The conntrack entries of the family; those of a client port.
+tracked() { fw conntrack -L -f "$l3" "$@" 2>/dev/null; }
+entries() { tracked -p tcp --sport "$1"; }
 no_entries() { [ -z "$(entries "$1")" ]; }
 
 ### What is seen
-
-# Filters of tcpdump: segments with data, and with SYN alone.
-DATA='(ip[2:2] - ((ip[0] & 0xf) << 2) - ((tcp[12] & 0xf0) >> 2) != 0)'
-SYN='(tcp[tcpflags] & (tcp-syn | tcp-ack) == tcp-syn)'
-SYN_ACK='(tcp[tcpflags] & (tcp-syn | tcp-ack) == tcp-syn | tcp-ack)'
-RST='(tcp[tcpflags] & tcp-rst != 0)'
-TCP='ip proto 6'
 
 # capture: on both wires, until the end.
 capture() {
@@ -239,7 +290,7 @@ capture() {
 # Waits until all that fw has sent so far is in the captures.
 settle() {
 	local mark=up-to-here-$EPOCHREALTIME
-	fw bash -c "echo $mark >/dev/udp/10.0.1.2/9; echo $mark >/dev/udp/10.0.2.2/9"
+	fw bash -c "echo $mark >/dev/udp/$client/9; echo $mark >/dev/udp/$server/9"
 	wait_for grep -q "$mark" "$tmp/client.pcap"
 	wait_for grep -q "$mark" "$tmp/server.pcap"
 }
@@ -275,7 +326,7 @@ held() {
 page() {
 	local port=$1 path=${2:-/1M}
 	client curl -sS --max-time 60 --local-port "$port" "${@:3}" -o "$tmp/page.$port" \
-		"http://$address$path" &&
+		"$(url "$path")" &&
 		cmp "$tmp/page.$port" "$www$path"
 }
 
@@ -283,7 +334,7 @@ page() {
 # listener is reset, with the number that it expects.
 closed() {
 	local syn_ack rst number='s/.* seq ([0-9]+),.*/\1/p' status=0
-	client curl -sS --max-time 60 --local-port "$2" "http://$address/64k" >/dev/null || status=$?
+	client curl -sS --max-time 60 --local-port "$2" "$(url /64k)" >/dev/null || status=$?
 	ok "$1: curl is refused ($status)" grep -qw $status <<<'7 56'
 	settle
 	syn_ack=$(seen_first client "tcp dst port $2 and $SYN_ACK" | sed -nE "$number")

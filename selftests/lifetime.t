@@ -7,7 +7,7 @@
 
 # slow PORT [RATE]: a page that takes its time, in the background; it has begun.
 slow() {
-	spawn client curl -sS --limit-rate "${2:-500k}" --local-port "$1" -o "$tmp/slow.$1" http://10.0.2.2/4M
+	spawn client curl -sS --limit-rate "${2:-500k}" --local-port "$1" -o "$tmp/slow.$1" "$(url /4M)"
 	wait_for begun "$1"
 }
 begun() { [ "$(stat -c %s "$tmp/slow.$1")" -gt 10000 ]; }
@@ -17,8 +17,8 @@ whole() { wait "$1" && cmp "$tmp/slow.$2" "$www/4M"; }
 # without timestamps.
 every_state() {
 	local port=$1
-	spawn client curl -sS -X HELLO --local-port "$port" http://10.0.2.2/
-	spawn client curl -sS --local-port $((port + 1)) http://10.0.2.77/
+	spawn client curl -sS -X HELLO --local-port "$port" "$(url /)"
+	spawn client curl -sS --local-port $((port + 1)) "http://$(host "$nobody")/"
 	slow $((port + 2)) 200k
 	client sysctl -qw net.ipv4.tcp_timestamps=0
 	slow $((port + 3))

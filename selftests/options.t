@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
+# backend: nft legacy
 #
 # Rules that make no sense are refused, with a reason, and leave nothing.
 

@@ -24,7 +24,7 @@ capture
 mkdir "$tmp/got"
 
 ok "200 pages" client curl -sS --no-progress-meter --parallel --parallel-max 50 --max-time 200 \
-	-o "$tmp/got/#1" "http://10.0.2.2/64k?[1-200]"
+	-o "$tmp/got/#1" "$(url "/64k?[1-200]")"
 ok "all whole" all_the_same
 settle
 is "in 200 connections" "$(seen server "tcp dst port 80 and $SYN" | awk '{ print $3 }' | sort -u | wc -l)" 200

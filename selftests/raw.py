@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """raw.py SCENARIO PORT: a TCP client that does what no kernel does.
 
-Runs in the namespace of the client, as 10.0.1.9, a neighbour without a kernel.
+Runs in the namespace of the client as $CLIENT, a neighbour without a kernel, and
+asks $SERVER: IPv4 or IPv6, by their addresses.
 Ends with an error if the proxy does not do what the scenario expects of it; what
 reached the server is for the caller to look at.
 
@@ -18,8 +19,10 @@ import subprocess
 import sys
 import time
 
-CLIENT, GATEWAY = "10.0.1.9", "02:00:00:00:01:01"
-SERVER = os.environ.get("SERVER", "10.0.2.2")
+GATEWAY = bytes.fromhex("020000000101")
+IS_V6 = ":" in os.environ["SERVER"]
+FAMILY, ETHERTYPE = (socket.AF_INET6, 0x86DD) if IS_V6 else (socket.AF_INET, 0x0800)
+CLIENT, SERVER = (socket.inet_pton(FAMILY, os.environ[name]) for name in ("CLIENT", "SERVER"))
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 REQUEST = b"GET /64k HTTP/1.0\r\n\r\n"
 LIMIT = 60
@@ -33,11 +36,29 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
+def ip_header(tcp, number):
+    ends = CLIENT + SERVER
+    if IS_V6:
+        return struct.pack("!IHBB", 6 << 28, len(tcp), 6, 64) + ends
+    ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), number, 0, 64, 6, 0) + ends
+    return ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
+
+
+def tcp_for_client(packet):
+    """What is behind the IP header; nothing if it is for someone else."""
+    if IS_V6:
+        start, protocol, to = 40, packet[6], packet[24:40]
+        end = start + int.from_bytes(packet[4:6], "big")
+    else:
+        start, protocol, to = (packet[0] & 15) * 4, packet[9], packet[16:20]
+        end = int.from_bytes(packet[2:4], "big")
+    return packet[start:end] if protocol == 6 and to == CLIENT else None
+
+
 class Segment:
     """What was received."""
 
-    def __init__(self, packet):
-        tcp = packet[(packet[0] & 15) * 4 : int.from_bytes(packet[2:4], "big")]
+    def __init__(self, tcp):
         self.sport, self.dport, self.seq, self.ack, at, self.flags, self.window = struct.unpack(
             "!HHIIBBH", tcp[:16]
         )
@@ -57,8 +78,8 @@ class Client:
         self.isn = random.getrandbits(32) if isn is None else isn
         self.answer = None
         self.clock = 1000
-        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
-        self.socket.bind(("c0", 0x0800))
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETHERTYPE))
+        self.socket.bind(("c0", ETHERTYPE))
 
     def send(self, flags, at=1, data=b"", seq=None, ack=None, options=None, spoil=0, header=None, urgent=0):
         """Sends a segment, at byte `at` after the ISN if no number is given."""
@@ -79,13 +100,10 @@ class Client:
             + options
             + data
         )
-        ends = socket.inet_aton(CLIENT) + socket.inet_aton(SERVER)
-        total = checksum(ends + struct.pack("!HH", 6, len(tcp)) + tcp) ^ spoil
+        # The pseudo header: those of both families have the same sum.
+        total = checksum(CLIENT + SERVER + struct.pack("!HH", 6, len(tcp)) + tcp) ^ spoil
         tcp = tcp[:16] + struct.pack("!H", total) + tcp[18:]
-        ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), self.clock, 0, 64, 6, 0) + ends
-        ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
-        mac = bytes.fromhex(GATEWAY.replace(":", ""))
-        self.socket.sendto(ip + tcp, ("c0", 0x0800, 0, 0, mac))
+        self.socket.sendto(ip_header(tcp, self.clock) + tcp, ("c0", ETHERTYPE, 0, 0, GATEWAY))
 
     def receive(self, until):
         """All segments that come, up to one that `until` is true for."""
@@ -94,10 +112,10 @@ class Client:
         while time.monotonic() < limit:
             if not select.select([self.socket], [], [], 1)[0]:
                 continue
-            packet = self.socket.recv(65536)
-            if packet[9] != 6 or packet[16:20] != socket.inet_aton(CLIENT):
+            tcp = tcp_for_client(self.socket.recv(65536))
+            if not tcp:
                 continue
-            segment = Segment(packet)
+            segment = Segment(tcp)
             if segment.dport == self.port:
                 got.append(segment)
                 if until(segment):
@@ -118,9 +136,9 @@ class Client:
         other.syn()
         got = []
         while select.select([self.socket], [], [], 0)[0]:
-            packet = self.socket.recv(65536)
-            if packet[9] == 6 and packet[16:20] == socket.inet_aton(CLIENT):
-                got.append(Segment(packet))
+            tcp = tcp_for_client(self.socket.recv(65536))
+            if tcp:
+                got.append(Segment(tcp))
         return [one for one in got if one.dport == self.port]
 
     def syn(self):
@@ -268,7 +286,8 @@ def stale(port):
     client.shake()
     client.ask()
     subprocess.run(
-        ["ip", "netns", "exec", "fw", "conntrack", "-D", "-p", "tcp", "--sport", str(port)],
+        ["ip", "netns", "exec", "fw", "conntrack", "-D", "-f", "ipv6" if IS_V6 else "ipv4"]
+        + ["-p", "tcp", "--sport", str(port)],
         check=True,
         capture_output=True,
     )

@@ -8,11 +8,11 @@
 . "$(dirname "$0")/lib.sh"
 
 ssh_client() {
-	spawn client ssh -p 80 -o BatchMode=yes -o ConnectTimeout=100 10.0.2.2 >"$tmp/ssh" 2>&1
+	spawn client ssh -p 80 -o BatchMode=yes -o ConnectTimeout=100 "$server" >"$tmp/ssh" 2>&1
 	ssh=$pid
 }
 # The port of the youngest connection.
-port() { seen client "tcp dst port 80 and $SYN" | tail -n 1 | sed -E 's/.* IP [0-9.]+\.([0-9]+) >.*/\1/'; }
+port() { seen client "tcp dst port 80 and $SYN" | tail -n 1 | client_port; }
 syns() { [ "$(seen_count client "tcp dst port 80 and $SYN")" -ge "$1" ]; }
 
 set_up

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
+# backend: nft legacy
 #
 # Rules are taken, printed, and taken again.
 
@@ -70,8 +71,8 @@ refuses() { ! ipt -A INPUT $1; }
 set_up
 
 first_rule() {
-	unload && [ ! -e /sys/module/ipt_SYNPROXY ] && ipt -A FORWARD "$@" &&
-		[ -e /sys/module/xt_SYNPROXY ] && [ ! -e /sys/module/ipt_SYNPROXY ] && ipt -F
+	unload && [ ! -e "/sys/module/$in_tree" ] && ipt -A FORWARD "$@" &&
+		[ -e /sys/module/xt_SYNPROXY ] && [ ! -e "/sys/module/$in_tree" ] && ipt -F
 }
 ok "-j SYNPROXY loads this module, and not the kernel's own" first_rule -p tcp -j SYNPROXY
 ok "-m spstate loads it as well" first_rule -m spstate --none

@@ -19,7 +19,7 @@ is "by one SYN" "$(seen_count server "tcp src port 4001 and $SYN")" 1
 ok "and an ACK of the SYN,ACK at once" grep -q 'length 0$' <(seen server "tcp src port 4001" | sed -n 2p)
 ok "in that zone" grep -q zone=7 <(entries 4001)
 
-spawn client curl -sS -X HELLO --local-port 4002 http://10.0.2.2/
+spawn client curl -sS -X HELLO --local-port 4002 "$(url /)"
 held "another is held" 4002
 
 finish
