@@ -16,17 +16,19 @@
 use crate::{
     gate,
     netfilter::{
-        conntrack::{self, Conn, Event, Tracked},
+        conntrack::{self, Conn, ConnRef, Event, Tracked},
         hook::{point, Hook, Place, Verdict, PRI_BEFORE_CONFIRM},
         pernet,
         route::Routed,
-        skb::{Manner, OwnedSkb, SkBuff},
+        skb::{IcmpError, Manner, OwnedSkb, SkBuff},
         timer::Tick,
         Net,
     },
     open,
     tcp::{
-        handshake, ip,
+        handshake,
+        icmp::{self, Translation},
+        ip,
         timestamp::{self, Direction},
         Phase, Repr, Segment,
     },
@@ -82,9 +84,18 @@ impl Hook for Relay {
         let (ct, direction) = match skb.tracked() {
             Tracked::Untracked => return Verdict::Accept,
             Tracked::No => return stray(skb, place),
-            // Conntrack treats these as what they are.
-            Tracked::Yes { related: true, .. } => return Verdict::Accept,
-            Tracked::Yes { ct, direction, .. } => (ct, direction),
+            Tracked::Yes {
+                ct,
+                direction,
+                related,
+            } => {
+                // The packet is changed while its entry is looked at: one more reference.
+                if related {
+                    let ct = ConnRef::from(ct);
+                    return about(skb, place, &ct, direction);
+                }
+                (ct, direction)
+            }
         };
         let phase = gate::phase(ct);
         // What comes out of the loopback device was here before, on its way in.
@@ -127,7 +138,7 @@ impl Hook for Relay {
                     refused_by_server(net, ct, &segment, proxy_isn, client_isn)
                 } else {
                     // The server has an older connection of these ports, and challenges our SYN.
-                    if !segment.is_rst() && segment.ack() != client_isn.wrapping_add(1) {
+                    if segment.is_ack() && segment.ack() != client_isn.wrapping_add(1) {
                         let _ = reset_server(net, skb, ct, &segment);
                     }
                     Verdict::Drop
@@ -178,6 +189,108 @@ fn stray(skb: &SkBuff, place: Place<'_>) -> Verdict {
         Some(ct) if !gate::phase(&ct).is_none() => Verdict::Drop,
         _ => Verdict::Accept,
     }
+}
+
+/// A packet about a connection rather than of it: an ICMP error, or a reset by REJECT. `direction` is
+/// the way it goes; what it quotes went the other.
+fn about(skb: &mut SkBuff, place: Place<'_>, ct: &Conn, direction: Direction) -> Verdict {
+    let phase = gate::phase(ct);
+    if phase.is_none() || skb.is_loopback() {
+        return Verdict::Accept;
+    }
+    let error = skb
+        .transport(place.family)
+        .and_then(|transport| skb.icmp(place.family, &transport));
+    match (phase, direction) {
+        (Phase::None, _) => Verdict::Accept,
+        // The server has sent nothing yet that an error could be about: ours are, and it must not
+        // hear of them.
+        (
+            Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone | Phase::Opening { .. },
+            Direction::Original,
+        ) => Verdict::Drop,
+        (Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone, Direction::Reply) => Verdict::Accept,
+        (
+            Phase::Opening {
+                proxy_isn,
+                client_isn,
+                ..
+            },
+            Direction::Reply,
+        ) => match error {
+            Some(error) if error.quote.seq() == client_isn => {
+                if error.kind == icmp::Kind::Unreachable {
+                    abort(skb, place.net, ct, proxy_isn, client_isn);
+                }
+                // It is about our SYN, of which the client knows nothing.
+                Verdict::Drop
+            }
+            _ => Verdict::Accept,
+        },
+        (
+            Phase::Open {
+                timestamp_offset, ..
+            },
+            _,
+        ) => {
+            let translated = error.map_or(Ok(()), |error| {
+                untranslate(skb, ct, direction, &error, timestamp_offset)
+            });
+            if translated.is_err() {
+                return Verdict::Drop;
+            }
+            if direction == Direction::Original {
+                skb.keep_from_adjustment();
+            }
+            Verdict::Accept
+        }
+    }
+}
+
+/// Gives the packet that an ICMP error quotes the numbers that its sender knows.
+fn untranslate(
+    skb: &mut SkBuff,
+    ct: &Conn,
+    direction: Direction,
+    error: &IcmpError,
+    timestamp_offset: u32,
+) -> Result {
+    let server_end = ct.seen(Direction::Reply).end;
+    let translation = Translation {
+        seq_offset: ct.sequence_offset(server_end),
+        timestamp_offset,
+        server_end,
+    };
+    let quoted = match direction {
+        Direction::Original => Direction::Reply,
+        Direction::Reply => Direction::Original,
+    };
+    for rewrite in error.quote.untranslate(quoted, &translation) {
+        skb.rewrite_quote(error, rewrite)?;
+    }
+    Ok(())
+}
+
+/// Our SYN does not get to the server, as an ICMP error says: the client is reset, and the error
+/// ends here.
+fn abort(trigger: &SkBuff, net: &Net, ct: &Conn, proxy_isn: u32, client_isn: u32) {
+    // The server may answer at this moment, on another CPU.
+    if !ct
+        .synproxy()
+        .is_some_and(|words| words.swap_last(client_isn, 0))
+    {
+        return;
+    }
+    let manner = open::answered(net, ct).unwrap_or(trigger.manner());
+    let flow = ct.flow();
+    ct.delete();
+    // A reset that is lost is made good by the one for the client's next packet.
+    let _ = open::aborted(net, &flow, proxy_isn, client_isn, manner).and_then(|out| {
+        let mut out = Routed::new(net, out, trigger)?;
+        out.untrack();
+        out.send(net);
+        Ok(())
+    });
 }
 
 /// A SYN on a connection that is open. It must not slip through the entry of the old one: a server
@@ -285,7 +398,7 @@ fn translate(
     offset: u32,
 ) -> Verdict {
     match timestamp::translate(segment.raw_options(), direction, offset) {
-        Some(rewrite) if skb.rewrite_option(thoff, segment, rewrite).is_err() => Verdict::Drop,
+        Some(rewrite) if skb.rewrite(thoff, segment, rewrite).is_err() => Verdict::Drop,
         _ => Verdict::Accept,
     }
 }

@@ -293,8 +293,7 @@ def stale(port):
     )
     client.isn += 1000000
     client.shake()
-    client.send(ACK | PSH, data=REQUEST)
-    client.so_far()
+    client.ask()
 
 
 def flood(port):

@@ -43,11 +43,11 @@ is "the server got one SYN" "$(syns 5009)" 1
 ok "a client that has lost its connection gets a new one on its ports" raw reboot 5007
 is "the server got two SYNs" "$(syns 5007)" 2
 
-ok "a client whose server has not noticed" raw stale 5008
-is "the server got two SYNs" "$(syns 5008)" 2
-second=$(seen server "tcp src port 5008 and $SYN" | tail -n 1)
+ok "a client whose server has not noticed gets a new connection" raw stale 5008
+ok "the server got the new SYN twice" [ "$(syns 5008)" -ge 3 ]
+second=$(seen server "tcp src port 5008 and $SYN" | sed -n 2p)
 after_second() { seen server "$1" | awk -v from="${second%% *}" '$1 > from'; }
-ok "its old connection is reset" wait_for [ -n "$(after_second "tcp src port 5008 and $RST")" ]
+ok "its old connection was reset in between" [ -n "$(after_second "tcp src port 5008 and $RST")" ]
 is "at the number that it expects" \
 	"$(after_second "tcp src port 5008 and $RST" | isn)" \
 	"$(after_second "tcp dst port 5008" | sed -nE '1s/.*, ack ([0-9]+),.*/\1/p')"

@@ -270,6 +270,20 @@ impl Conn {
         self.set(Status::SeqAdjust);
     }
 
+    /// What is added to the server's sequence number `seq`.
+    pub fn sequence_offset(&self, seq: u32) -> u32 {
+        // SAFETY: `self` is valid.
+        let offset = unsafe {
+            bindings::nf_ct_seq_offset(
+                self.as_raw(),
+                bindings::ip_conntrack_dir_IP_CT_DIR_REPLY,
+                seq,
+            )
+        };
+        // CAST: Modulo 2^32, both.
+        offset as u32
+    }
+
     /// Tells ctnetlink's listeners.
     pub fn event(&self, event: Event) {
         // SAFETY: `self` is valid.
@@ -370,6 +384,22 @@ impl SkBuff {
             },
             related: info == bindings::ip_conntrack_info_IP_CT_RELATED
                 || info == bindings::ip_conntrack_info_IP_CT_RELATED_REPLY,
+        }
+    }
+
+    /// Has the packet, an ICMP error from the client's side, taken for one from the server's: all
+    /// that is still to come is `nf_confirm`, which would adjust the sequence numbers of a TCP packet
+    /// in it.
+    pub fn keep_from_adjustment(&mut self) {
+        let mut info = 0;
+        // SAFETY: `self` is valid; the reference on the entry stays the packet's.
+        unsafe {
+            let ct = bindings::rust_helper_nf_ct_get(self.as_raw(), &mut info);
+            bindings::rust_helper_nf_ct_set(
+                self.as_raw(),
+                ct,
+                bindings::ip_conntrack_info_IP_CT_RELATED_REPLY,
+            );
         }
     }
 

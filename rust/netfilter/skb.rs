@@ -5,15 +5,16 @@
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
 use super::{bindings, in6, Family, Net};
-use crate::tcp::{ip, segment, timestamp, Repr, Segment};
+use crate::tcp::{
+    icmp, ip, segment,
+    timestamp::{self, Rewrite},
+    Repr, Segment,
+};
 use core::{
     net::{IpAddr, SocketAddr},
     ptr::NonNull,
 };
 use kernel::{prelude::*, types::Opaque};
-
-/// Offset of the checksum in the TCP header, RFC 9293 section 3.1.
-const TCP_CHECK: u16 = 16;
 
 /// Ethertypes, `include/uapi/linux/if_ether.h`.
 const ETH_P_IP: u16 = 0x0800;
@@ -114,7 +115,10 @@ impl SkBuff {
 
     /// Reads the IP header; `None` when the packet is too short for one.
     pub fn ip(&self) -> Option<ip::Header> {
-        let offset = self.network_offset();
+        self.ip_at(self.network_offset())
+    }
+
+    fn ip_at(&self, offset: usize) -> Option<ip::Header> {
         let mut bytes = [0; ip::MAX_HEADER_LEN];
         if !self.read(offset, bytes.first_chunk_mut::<1>()?) {
             return None;
@@ -203,21 +207,81 @@ impl SkBuff {
         sum == 0
     }
 
-    /// Writes a 32-bit field of the TCP options and corrects the checksum.
+    /// Reads the ICMP error at `transport`; `None` when it does not quote a TCP packet.
+    pub fn icmp(&self, family: Family, transport: &Transport) -> Option<IcmpError> {
+        let at = transport.offset;
+        let mut kind = [0; 2];
+        if !self.read(at, &mut kind) {
+            return None;
+        }
+        let kind = match (family, transport.protocol) {
+            (Family::Ipv4, ip::protocol::ICMP) => icmp::Kind::v4(kind[0], kind[1]),
+            (Family::Ipv6, ip::protocol::ICMPV6) => icmp::Kind::v6(kind[0]),
+            _ => return None,
+        };
+        let quoted = at.checked_add(icmp::HEADER_LEN)?;
+        let ip = self.ip_at(quoted)?;
+        let inner = quoted.checked_add(ip.len)?;
+        let (protocol, tcp) = match family {
+            Family::Ipv4 => (ip.protocol, inner),
+            Family::Ipv6 => {
+                let (mut protocol, mut fragment) = (ip.protocol, 0);
+                let inner = i32::try_from(inner).ok()?;
+                // SAFETY: `self` is valid, and the rest outlives the call.
+                let tcp = unsafe {
+                    bindings::ipv6_skip_exthdr(self.as_raw(), inner, &mut protocol, &mut fragment)
+                };
+                (protocol, usize::try_from(tcp).ok()?)
+            }
+        };
+        if protocol != ip::protocol::TCP || ip.is_later_fragment {
+            return None;
+        }
+        let mut header = [0; segment::MAX_HEADER_LEN];
+        let len = self.len().checked_sub(tcp)?.min(header.len());
+        if !self.read(tcp, header.get_mut(..len)?) {
+            return None;
+        }
+        Some(IcmpError {
+            at,
+            tcp,
+            kind,
+            quote: icmp::Quote::new(header, len)?,
+        })
+    }
+
+    /// Writes a field of the packet's TCP header and corrects the checksum.
     ///
     /// # Errors
     ///
     /// `ENOMEM` when the packet cannot be made writable.
-    pub fn rewrite_option(
-        &mut self,
-        thoff: usize,
-        segment: &Segment,
-        rewrite: timestamp::Rewrite,
-    ) -> Result {
-        let options = thoff.checked_add(segment::HEADER_LEN).ok_or(EINVAL)?;
+    pub fn rewrite(&mut self, thoff: usize, segment: &Segment, rewrite: Rewrite) -> Result {
         let end = thoff.checked_add(segment.header_len()).ok_or(EINVAL)?;
-        let field = options.checked_add(rewrite.offset).ok_or(EINVAL)?;
-        if field.checked_add(4).ok_or(EINVAL)? > end {
+        let check = thoff.checked_add(segment::CHECK.into()).ok_or(EINVAL)?;
+        self.replace(thoff, end, check, rewrite)
+    }
+
+    /// Writes a field of the TCP header that an ICMP error quotes. The header's own checksum is
+    /// corrected where it was quoted, which leaves that of the error as it is; else the latter.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn rewrite_quote(&mut self, error: &IcmpError, rewrite: Rewrite) -> Result {
+        let check = if error.quote.has_checksum() {
+            error.tcp.checked_add(segment::CHECK.into())
+        } else {
+            error.at.checked_add(icmp::CHECK)
+        };
+        let end = self.len();
+        self.replace(error.tcp, end, check.ok_or(EINVAL)?, rewrite)
+    }
+
+    /// Writes a field of the header at `start`, which ends at `end`, and corrects the checksum at
+    /// `check`, before the end as well.
+    fn replace(&mut self, start: usize, end: usize, check: usize, rewrite: Rewrite) -> Result {
+        let field = start.checked_add(rewrite.offset).ok_or(EINVAL)?;
+        if field.checked_add(4).ok_or(EINVAL)? > end || check.checked_add(2).ok_or(EINVAL)? > end {
             return Err(EINVAL);
         }
         let writable = u32::try_from(end)?;
@@ -225,13 +289,12 @@ impl SkBuff {
         if unsafe { bindings::skb_ensure_writable(self.as_raw(), writable) } != 0 {
             return Err(ENOMEM);
         }
-        // SAFETY: `skb_ensure_writable` has made `end` bytes from `data` on linear and ours alone,
-        // and `field + 4 <= end`, `thoff + TCP_CHECK + 2 <= end`.
+        // SAFETY: `skb_ensure_writable` has made `end` bytes from `data` on linear and ours alone;
+        // field and checksum end before.
         unsafe {
             let data = (*self.as_raw()).data;
-            let check = data.add(thoff).add(TCP_CHECK.into()).cast();
             bindings::rust_helper_inet_proto_csum_replace4(
-                check,
+                data.add(check).cast(),
                 self.as_raw(),
                 timestamp::as_summed(rewrite.old, rewrite.offset),
                 timestamp::as_summed(rewrite.new, rewrite.offset),
@@ -242,6 +305,17 @@ impl SkBuff {
         }
         Ok(())
     }
+}
+
+/// An ICMP error about a TCP packet.
+#[derive(Clone, Copy, Debug)]
+pub struct IcmpError {
+    at: usize,
+    tcp: usize,
+    /// What it means for the opening of a connection.
+    pub kind: icmp::Kind,
+    /// The TCP header that it quotes.
+    pub quote: icmp::Quote,
 }
 
 /// A packet of our own making.
@@ -300,7 +374,7 @@ impl OwnedSkb {
             }
         };
         if let Some(check) = header
-            .get_mut(TCP_CHECK.into()..)
+            .get_mut(segment::CHECK.into()..)
             .and_then(|h| h.first_chunk_mut())
         {
             *check = sum.to_ne_bytes();
@@ -328,7 +402,7 @@ impl OwnedSkb {
         unsafe {
             bindings::rust_helper_skb_set_protocol(skb.as_raw(), ethertype);
             bindings::rust_helper_skb_set_mark(skb.as_raw(), manner.mark);
-            if !bindings::skb_partial_csum_set(skb.as_raw(), ip_len as u16, TCP_CHECK) {
+            if !bindings::skb_partial_csum_set(skb.as_raw(), ip_len as u16, segment::CHECK) {
                 return Err(EINVAL);
             }
         }

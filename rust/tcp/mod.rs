@@ -10,6 +10,7 @@
 
 pub mod backoff;
 pub mod handshake;
+pub mod icmp;
 pub mod ip;
 pub mod options;
 pub mod segment;

@@ -10,6 +10,9 @@ pub const HEADER_LEN: usize = 20;
 /// Length of the longest TCP header, in bytes.
 pub const MAX_HEADER_LEN: usize = HEADER_LEN + options::MAX_LEN;
 
+/// Offset of the checksum in the header, in bytes.
+pub const CHECK: u16 = 16;
+
 /// Control bits, as in byte 13 of the header.
 pub mod flags {
     /// No more data from the sender.

@@ -157,8 +157,6 @@ impl Phase {
                 _ => Self::Gone,
             },
             _ if words == [0; 3] => Self::None,
-            // The in-tree proxy leaves the last word empty until the server has answered.
-            (false, true) if words[2] == 0 => Self::None,
             (false, true) => Self::Opening {
                 proxy_isn: words[0],
                 timestamp: words[1],
@@ -289,17 +287,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn an_entry_of_the_in_tree_proxy_does_not_open() {
-        let syn_sent = Marks {
-            seq_adjust: false,
-            fixed_timeout: false,
-            seqadj: true,
-            expires: 60,
-        };
-        assert_eq!(Phase::of(Some([400, 7, 0]), syn_sent), Phase::None);
     }
 
     #[test]

@@ -6,7 +6,10 @@
 //! the in-tree SYNPROXY's, so that a change of module loses no handshake:
 //! bits 0-3 window scale (15: none), bit 4 SACK permitted, bit 5 ECN.
 
-use super::options::{self, kind};
+use super::{
+    options::{self, kind},
+    segment::HEADER_LEN,
+};
 
 const WSCALE: u32 = 0x0f;
 const NO_WSCALE: u32 = 0x0f;
@@ -62,7 +65,7 @@ pub enum Direction {
 /// A 32-bit field of the TCP header that has to be rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rewrite {
-    /// Offset from the start of the options.
+    /// Offset from the start of the header.
     pub offset: usize,
     /// Value found.
     pub old: u32,
@@ -77,7 +80,10 @@ pub fn translate(raw_options: &[u8], direction: Direction, offset: u32) -> Optio
         return None;
     }
     let (at, ts) = options::walk(raw_options).find_map(|option| match option.kind {
-        kind::TIMESTAMP => Some((option.offset, options::parse_timestamps(option.data)?)),
+        kind::TIMESTAMP => Some((
+            option.offset.wrapping_add(HEADER_LEN),
+            options::parse_timestamps(option.data)?,
+        )),
         _ => None,
     })?;
     Some(match direction {
@@ -132,9 +138,9 @@ mod tests {
     fn translation_there_and_back() {
         let options = [1, 1, 8, 10, 0, 0, 0, 5, 0, 0, 0, 9];
         let reply = translate(&options, Direction::Reply, 7).unwrap();
-        assert_eq!((reply.offset, reply.old, reply.new), (4, 5, 0xffff_fffe));
+        assert_eq!((reply.offset, reply.old, reply.new), (24, 5, 0xffff_fffe));
         let original = translate(&options, Direction::Original, 7).unwrap();
-        assert_eq!((original.offset, original.old, original.new), (8, 9, 16));
+        assert_eq!((original.offset, original.old, original.new), (28, 9, 16));
         assert_eq!(translate(&options, Direction::Reply, 0), None);
         assert_eq!(translate(&options[..11], Direction::Reply, 7), None);
     }
