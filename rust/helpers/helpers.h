@@ -29,6 +29,11 @@ void rust_helper_local_bh_enable(void);
 /* linux/timer.h */
 void rust_helper_timer_setup(struct timer_list *timer, void (*func)(struct timer_list *));
 
+/* linux/percpu.h */
+u32 __percpu *rust_helper_alloc_percpu_u32(unsigned int count);
+void rust_helper_this_cpu_inc_u32(u32 __percpu *array, unsigned int index);
+u32 rust_helper_per_cpu_u32(const u32 __percpu *array, unsigned int index, unsigned int cpu);
+
 /* linux/skbuff.h */
 struct sk_buff *rust_helper_alloc_skb(unsigned int size);
 void rust_helper_skb_reserve(struct sk_buff *skb, unsigned int len);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Netfilter for Rust: x_tables, hooks, conntrack, packets, namespaces.
+//! Netfilter for Rust: x_tables, hooks, conntrack, packets, namespaces and what they count.
 //!
 //! All of the module's `unsafe` is in this folder. What it offers is shaped by what the proxy needs
 //! and named as in C; each file tells which header it wraps.
@@ -12,6 +12,7 @@ pub mod conntrack;
 pub mod cookie;
 pub mod hook;
 pub mod nat;
+pub mod percpu;
 pub mod pernet;
 pub mod route;
 pub mod skb;
