@@ -7,6 +7,7 @@
 #define XT_SYNPROXY_HELPERS_H
 
 #include <linux/netfilter/x_tables.h>
+#include <linux/seq_file.h>
 #include <linux/skbuff.h>
 #include <linux/tcp.h>
 #include <net/net_namespace.h>
@@ -33,6 +34,9 @@ void rust_helper_timer_setup(struct timer_list *timer, void (*func)(struct timer
 u32 __percpu *rust_helper_alloc_percpu_u32(unsigned int count);
 void rust_helper_this_cpu_inc_u32(u32 __percpu *array, unsigned int index);
 u32 rust_helper_per_cpu_u32(const u32 __percpu *array, unsigned int index, unsigned int cpu);
+
+/* linux/seq_file_net.h */
+struct net *rust_helper_seq_file_single_net(struct seq_file *seq);
 
 /* linux/skbuff.h */
 struct sk_buff *rust_helper_alloc_skb(unsigned int size);
@@ -70,6 +74,9 @@ u8 rust_helper_tcp_syn_retries(const struct net *net);
 u16 rust_helper_tcp_v4_pseudo_sum(unsigned int len, __be32 saddr, __be32 daddr);
 u16 rust_helper_tcp_v6_pseudo_sum(unsigned int len, const struct in6_addr *saddr,
 				  const struct in6_addr *daddr);
+
+/* net/net_namespace.h */
+struct proc_dir_entry *rust_helper_proc_net_stat(const struct net *net);
 
 /* net/netns/generic.h */
 void *rust_helper_net_generic(const struct net *net, unsigned int id);

@@ -14,6 +14,7 @@ pub mod hook;
 pub mod nat;
 pub mod percpu;
 pub mod pernet;
+pub mod proc;
 pub mod route;
 pub mod skb;
 pub mod sync;
