@@ -10,6 +10,7 @@ use crate::{
         skb::{OwnedSkb, SkBuff},
         tcp_clock_ms, Net,
     },
+    stats::{self, Counter},
     tcp::{handshake, Offer, Repr, Rule, Segment, Waiting},
 };
 use core::net::SocketAddr;
@@ -63,6 +64,7 @@ fn answer(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule, window: u16, how:
     let Some(flow) = client_flow(skb, syn) else {
         return;
     };
+    stats::count(net, Counter::SynReceived);
     let offer = Offer::of(syn, rule);
     let Some((cookie, _)) = flow.cookie(syn.seq(), offer.mss) else {
         return;

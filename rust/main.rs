@@ -4,7 +4,7 @@
 //!
 //! A packet's way: a rule hands it to [`target`]; a SYN is answered by [`answer`]; the ACK of a
 //! valid cookie makes an entry in [`gate`]; a packet with a verdict opens the connection in
-//! [`open`]; what the server answers, and all that follows, passes [`relay`].
+//! [`open`]; what the server answers, and all that follows, passes [`relay`]. [`stats`] counts.
 
 use kernel::prelude::*;
 
@@ -14,6 +14,7 @@ pub mod netfilter;
 mod open;
 mod relay;
 mod spstate;
+mod stats;
 mod target;
 pub mod tcp;
 

@@ -25,6 +25,7 @@ use crate::{
         Net,
     },
     open,
+    stats::{Counter, Stats},
     tcp::{
         handshake,
         icmp::{self, Translation},
@@ -51,6 +52,8 @@ impl pernet::Subsystem for Relay {
     fn stop(state: &open::Table) {
         state.clear();
     }
+    type Counter = Counter;
+    type File = Stats;
 
     fn id() -> &'static pernet::Id {
         &ID

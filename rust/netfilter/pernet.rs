@@ -8,6 +8,8 @@ use super::{
     bindings,
     conntrack::Use,
     hook::{Hook, Registration as Hooks},
+    percpu::{Counters, Key},
+    proc::{File, Show},
     timer::{Tick, Timer},
     Family, Net,
 };
@@ -41,12 +43,15 @@ struct ByFamily {
 
 #[pin_data]
 struct Data<T: Subsystem> {
+    // Dropped in this order: whoever counts, or reads the file, finds the counters.
     #[pin]
     active: Mutex<ByFamily>,
     #[pin]
     timer: Timer,
     #[pin]
     state: T::State,
+    _file: File,
+    counters: Counters<T::Counter>,
 }
 
 /// What is kept for each namespace, and what happens when it goes.
@@ -56,6 +61,12 @@ pub trait Subsystem: Tick {
 
     /// What a namespace has, with or without a rule.
     type State: Send + Sync;
+
+    /// What is counted.
+    type Counter: Key;
+
+    /// The file that shows it.
+    type File: Show;
 
     /// What a new namespace has.
     fn new() -> impl PinInit<Self::State>;
@@ -100,7 +111,7 @@ unsafe impl<T: Subsystem> Send for Registration<T> {}
 // SAFETY: There is nothing to be done with a shared reference.
 unsafe impl<T: Subsystem> Sync for Registration<T> {}
 
-/// The memory that the kernel keeps for `T` in a namespace.
+/// The memory that the kernel keeps for `T` in a namespace, from before `init` until after `exit`.
 ///
 /// # Safety
 ///
@@ -122,17 +133,25 @@ unsafe fn data<'a, T: Subsystem>(net: *mut bindings::net) -> &'a Data<T> {
 ///
 /// To be called by the kernel only, as an operation of a registered subsystem.
 unsafe extern "C" fn init<T: Subsystem>(net: *mut bindings::net) -> ffi::c_int {
+    // SAFETY: The namespace lives.
+    let namespace = unsafe { Net::from_raw(net) };
     // SAFETY: `exit` shuts it down.
     let timer = unsafe { Timer::new::<T>(net) };
-    let init = pin_init!(Data {
+    // Initialised in the order written: the file can be read before the rest of the world knows that
+    // there is a namespace. After an error, what was made is dropped.
+    let init = try_pin_init!(Data::<T> {
+        counters: Counters::new()?,
         active <- new_mutex!(ByFamily::default()),
         timer <- timer,
         state <- T::new(),
-    });
-    // SAFETY: The kernel has allocated `size` bytes for us, which nobody reads before and which do
-    // not move.
+        // SAFETY: `exit` drops it before the namespace goes, and before the counters.
+        _file: unsafe { File::new::<T::File>(namespace) }?,
+    }? Error);
+    // SAFETY: The kernel has allocated `size` bytes for us, which nobody reads before, but for
+    // `counters` and through the file, and which do not move.
     match unsafe { init.__pinned_init(slot::<T>(net)) } {
         Ok(()) => 0,
+        Err(err) => err.to_errno(),
     }
 }
 
@@ -238,4 +257,12 @@ pub fn state<T: Subsystem>(net: &Net) -> &T::State {
 pub fn within<T: Subsystem>(net: &Net, ms: u32) {
     // SAFETY: As for `state`.
     unsafe { data::<T>(net.as_raw()).timer.within(ms) }
+}
+
+/// The counters of `T` in `net`.
+pub fn counters<T: Subsystem>(net: &Net) -> &Counters<T::Counter> {
+    // SAFETY: Rules, hooks, the timer and the file are there only while the counters are, and so is
+    // whoever they lend `net` to. To go by `data` would be wrong: the file is read while `init` still
+    // fills that.
+    unsafe { &(*slot::<T>(net.as_raw())).counters }
 }
