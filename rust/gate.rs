@@ -18,6 +18,7 @@ use crate::{
         skb::SkBuff,
         Net,
     },
+    stats::{self, Counter},
     tcp::{
         state::{Marks, COOKIE_LIFE},
         Phase, Segment,
@@ -58,23 +59,29 @@ pub(crate) fn is_new_syn(phase: &Phase, segment: &Segment) -> bool {
 
 /// The ACK of a client at the rule for `--none`: with a valid cookie it makes the packet's new entry
 /// a waiting one. Data that comes with it was not seen by an engine and is sent again.
-pub(crate) fn enter(skb: &mut SkBuff, ack: &Segment) -> Verdict {
+pub(crate) fn enter(net: &Net, skb: &mut SkBuff, ack: &Segment) -> Verdict {
     // In silence: a segment of a good client that was overtaken has a bad cookie, too.
     let Some(waiting) = answer::client(skb, ack) else {
+        stats::count(net, Counter::CookieInvalid);
         return Verdict::Drop;
     };
+    stats::count(net, Counter::CookieValid);
     match conntrack::hold(
         skb,
         waiting.pack(),
         GATE_TIMEOUT.saturating_add(COOKIE_LIFE),
     ) {
-        Ok(()) => Verdict::Consume,
+        Ok(()) => {
+            stats::count(net, Counter::InProgress);
+            Verdict::Consume
+        }
         Err(_) => Verdict::Drop,
     }
 }
 
 /// A verdict that comes too late: the client learns that there will be no connection.
 pub(crate) fn refuse(net: &Net, skb: &SkBuff, segment: &Segment) {
+    stats::count(net, Counter::Refused);
     if segment.is_ack() {
         answer::reset(net, skb, segment);
     }

@@ -29,6 +29,7 @@ use crate::{
         tcp_clock_ms, Net,
     },
     relay::Relay,
+    stats::{self, Counter},
     tcp::{
         backoff::{Backoff, Step},
         handshake, state, Phase, Repr, Segment, Waiting,
@@ -74,8 +75,10 @@ pub(crate) fn deferred(
 /// of it at once.
 pub(crate) fn immediate(net: &Net, skb: &SkBuff, ack: &Segment) -> Verdict {
     let Some(waiting) = answer::client(skb, ack) else {
+        stats::count(net, Counter::CookieInvalid);
         return Verdict::Drop;
     };
+    stats::count(net, Counter::CookieValid);
     match connect(net, skb, &waiting, ack, None) {
         Ok(()) => Verdict::Consume,
         Err(_) => Verdict::Drop,
@@ -106,7 +109,8 @@ fn connect(
                 client_isn,
                 ..
             } if proxy_isn == waiting.proxy_isn && client_isn == waiting.client_isn => {
-                return Ok(())
+                stats::count(net, Counter::CookieRetrans);
+                return Ok(());
             }
             // There is a verdict to come for it.
             Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone => return Err(EEXIST),
@@ -114,6 +118,7 @@ fn connect(
             // has just shaken hands for a new one.
             Phase::Opening { .. } | Phase::Open { .. } | Phase::None => ct.delete(),
         }
+        stats::count(net, Counter::ConnReopened);
         ct = conntrack::track_syn(net, &mut out, old)?;
         if ct.is(Status::Confirmed) {
             return Err(EEXIST);
@@ -277,6 +282,7 @@ impl Unanswered {
         let out = OwnedSkb::tcp(net, flow.client, flow.server, &self.syn, self.manner)?;
         let mut out = Routed::near(net, out, &self.route)?;
         conntrack::track_as(net, &mut out, &self.ct)?;
+        stats::count(net, Counter::SynRetrans);
         out.send(net);
         Ok(())
     }
@@ -293,6 +299,7 @@ impl Unanswered {
         };
         let flow = self.ct.flow();
         self.ct.delete();
+        stats::count(net, Counter::Refused);
         let out = aborted(net, &flow, proxy_isn, client_isn, self.manner)?;
         let mut out = Routed::near(net, out, &self.route)?;
         out.untrack();

@@ -25,7 +25,7 @@ use crate::{
         Net,
     },
     open,
-    stats::{Counter, Stats},
+    stats::{self, Counter, Stats},
     tcp::{
         handshake,
         icmp::{self, Translation},
@@ -44,6 +44,8 @@ static ID: pernet::Id = pernet::Id::new();
 impl pernet::Subsystem for Relay {
     type Hooks = Self;
     type State = open::Table;
+    type Counter = Counter;
+    type File = Stats;
 
     fn new() -> impl PinInit<open::Table> {
         open::Table::new()
@@ -52,8 +54,6 @@ impl pernet::Subsystem for Relay {
     fn stop(state: &open::Table) {
         state.clear();
     }
-    type Counter = Counter;
-    type File = Stats;
 
     fn id() -> &'static pernet::Id {
         &ID
@@ -236,11 +236,11 @@ fn about(skb: &mut SkBuff, place: Place<'_>, ct: &Conn, direction: Direction) ->
             },
             _,
         ) => {
-            let translated = error.map_or(Ok(()), |error| {
-                untranslate(skb, ct, direction, &error, timestamp_offset)
-            });
-            if translated.is_err() {
-                return Verdict::Drop;
+            if let Some(error) = error {
+                if untranslate(skb, ct, direction, &error, timestamp_offset).is_err() {
+                    return Verdict::Drop;
+                }
+                stats::count(place.net, Counter::IcmpErrors);
             }
             if direction == Direction::Original {
                 skb.keep_from_adjustment();
@@ -284,6 +284,7 @@ fn abort(trigger: &SkBuff, net: &Net, ct: &Conn, proxy_isn: u32, client_isn: u32
     {
         return;
     }
+    stats::count(net, Counter::Refused);
     let manner = open::answered(net, ct).unwrap_or(trigger.manner());
     let flow = ct.flow();
     ct.delete();
@@ -300,6 +301,7 @@ fn abort(trigger: &SkBuff, net: &Net, ct: &Conn, proxy_isn: u32, client_isn: u32
 /// that has closed would take it for a new connection that nobody has judged.
 fn reopened(net: &Net, skb: &SkBuff, ct: &Conn, syn: &Segment) {
     if ct.is_closed() {
+        stats::count(net, Counter::ConnReopened);
         ct.delete();
         return;
     }
@@ -328,6 +330,7 @@ fn join(
     {
         return Verdict::Drop;
     }
+    stats::count(net, Counter::Opened);
     ct.translate_sequence(joined.seq_offset);
     ct.event(Event::SynProxy);
     ct.event(Event::SeqAdj);
@@ -353,6 +356,7 @@ fn refused_by_server(
         return Verdict::Drop;
     }
     open::answered(net, ct);
+    stats::count(net, Counter::Refused);
     ct.translate_sequence(proxy_isn.wrapping_add(1).wrapping_sub(rst.seq()));
     Verdict::Accept
 }

@@ -141,7 +141,7 @@ fn deferred(skb: &mut SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verd
         answer::deferred(net, skb, segment, rule);
         Verdict::Final(HookVerdict::Consume)
     } else if segment.is_ack() {
-        Verdict::Final(gate::enter(skb, segment))
+        Verdict::Final(gate::enter(net, skb, segment))
     } else {
         Verdict::Continue
     }
