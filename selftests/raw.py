@@ -243,6 +243,15 @@ def crafted(port):
     client.so_far()
 
 
+def acks(port):
+    """The last ACK of the handshake, three times."""
+    client = Client(port)
+    client.syn()
+    for _ in range(3):
+        client.send(ACK)
+        client.so_far()
+
+
 def reset(port):
     """A client that gives up, which ends its entry, and comes back with the same cookie."""
     client = Client(port)
