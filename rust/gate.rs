@@ -20,7 +20,7 @@ use crate::{
     },
     stats::{self, Counter},
     tcp::{
-        state::{Marks, COOKIE_LIFE},
+        state::{self, Marks, COOKIE_LIFE},
         Phase, Segment,
     },
 };
@@ -46,6 +46,13 @@ pub(crate) fn phase(ct: &Conn) -> Phase {
         // Its client, or an operator, has ended it.
         Phase::Waiting(_) | Phase::Refused(_) if ct.is(Status::Dying) || ct.is_closed() => {
             Phase::Gone
+        }
+        Phase::Refused(_) => {
+            let [_, _, last] = words.load();
+            if state::late(last).is_some_and(|late| words.swap_last(last, late)) {
+                stats::count(ct.net(), Counter::GateTimeouts);
+            }
+            phase
         }
         _ => phase,
     }

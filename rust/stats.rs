@@ -28,19 +28,20 @@ pub(crate) enum Counter {
     CookieInvalid,
     /// The same with a good cookie.
     CookieValid,
-    /// Of those with a good cookie: the server has our SYN already and not answered, so it gets it
-    /// again.
+    /// Of those with a good cookie: the server has our SYN already and has not answered.
     CookieRetrans,
-    /// SYNs of a client on the ports of a connection that has ended: its entry is deleted, and the
-    /// client's next SYN is a new one.
+    /// Connections on the ports of an older one, which gives way.
     ConnReopened,
     /// Clients that began to wait at the gate.
     InProgress,
     /// Connections that the server has answered, from when on they are translated.
     Opened,
-    /// Refusals: packets of a client that has waited too long, which a rule would have let through,
-    /// and servers that answered our SYN with a reset.
+    /// Refusals: packets of a client that has waited too long, which a rule would have let through;
+    /// servers that answered our SYN with a reset, could not be reached, or did not answer.
     Refused,
+    /// Clients that still sent something when their wait had run out: one that is silent by then is
+    /// not noticed.
+    GateTimeouts,
     /// Packets that were held until their connection was open.
     Held,
     /// SYNs to a server that were sent again because it did not answer.
@@ -50,7 +51,7 @@ pub(crate) enum Counter {
 }
 
 /// The file's columns, in its order: one for each counter.
-const COLUMNS: [(Counter, &str); 12] = [
+const COLUMNS: [(Counter, &str); 13] = [
     (Counter::Entries, "entries"),
     (Counter::SynReceived, "syn_received"),
     (Counter::CookieInvalid, "cookie_invalid"),
@@ -60,6 +61,7 @@ const COLUMNS: [(Counter, &str); 12] = [
     (Counter::InProgress, "in_progress"),
     (Counter::Opened, "opened"),
     (Counter::Refused, "refused"),
+    (Counter::GateTimeouts, "gate_timeouts"),
     (Counter::Held, "held"),
     (Counter::SynRetrans, "syn_retrans"),
     (Counter::IcmpErrors, "icmp_errors"),

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 file=/proc/net/stat/xt_synproxy
-columns="entries syn_received cookie_invalid cookie_valid cookie_retrans conn_reopened in_progress opened refused held syn_retrans icmp_errors"
+columns="entries syn_received cookie_invalid cookie_valid cookie_retrans conn_reopened in_progress opened refused gate_timeouts held syn_retrans icmp_errors"
 proxy="SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460"
 
 raw() { client "$here/raw.py" "$@"; }
@@ -75,7 +75,7 @@ is "the columns" "$(fw head -n 1 $file | tr -s '\t' ' ')" "$columns"
 is "a line for each CPU" "$(fw cat $file | wc -l)" $((1 + $(cpus)))
 is "of eight digits a column" "$(fw sed 1d $file | grep -cxE '[0-9a-f]{8}(	[0-9a-f]{8}){11}')" "$(cpus)"
 # shellcheck disable=SC2086 # words
-is "all are 0" "$(total fw $columns)" "0 0 0 0 0 0 0 0 0 0 0 0"
+is "all are 0" "$(total fw $columns)" "0 0 0 0 0 0 0 0 0 0 0 0 0"
 is "the file can only be read" "$(stat -c %a $file)" 444
 ok "the kernel's own can be loaded, too" modprobe nf_synproxy_core
 ok "and has the first columns" grep -q "^$(fw head -n 1 /proc/net/stat/synproxy)	" $file
@@ -141,7 +141,7 @@ is "is counted: the server gets the SYN again" "$(since cookie_valid cookie_retr
 
 # Another namespace with a rule.
 # shellcheck disable=SC2086 # words
-is "another namespace has counted nothing" "$(total server $columns)" "0 0 0 0 0 0 0 0 0 0 0 0"
+is "another namespace has counted nothing" "$(total server $columns)" "0 0 0 0 0 0 0 0 0 0 0 0 0"
 start_nginx server
 server iptables-nft-restore <<END
 *raw

@@ -35,6 +35,11 @@ void rust_helper_nf_ct_put(struct nf_conn *ct)
 	nf_ct_put(ct);
 }
 
+struct net *rust_helper_nf_ct_net(const struct nf_conn *ct)
+{
+	return nf_ct_net(ct);
+}
+
 unsigned long rust_helper_nf_ct_expires(const struct nf_conn *ct)
 {
 	return nf_ct_expires(ct);

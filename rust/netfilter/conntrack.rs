@@ -301,6 +301,12 @@ impl Conn {
         }
     }
 
+    /// The namespace.
+    pub fn net(&self) -> &Net {
+        // SAFETY: `self` is valid, and no namespace goes before its last entry.
+        unsafe { Net::from_raw(bindings::rust_helper_nf_ct_net(self.as_raw())) }
+    }
+
     /// Tells entries apart that exist at the same time.
     pub fn address(&self) -> usize {
         core::ptr::from_ref(self).addr()

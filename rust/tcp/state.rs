@@ -26,6 +26,7 @@ const TIMESTAMPS: u32 = 1 << 22;
 const TAG: u32 = 3 << 30;
 const TAG_WAITING: u32 = 1 << 30;
 const TAG_TAKEN: u32 = 2 << 30;
+const TAG_LATE: u32 = 3 << 30;
 
 /// A client that has proved its address and waits for a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +62,10 @@ impl Waiting {
         ]
     }
 
-    /// Reads stored words; `None` unless they are those of a client that still waits.
+    /// Reads stored words; `None` unless they are those of a client that waits, or did in vain.
     pub fn unpack(words: Words) -> Option<Self> {
         let [client_isn, proxy_isn, rest] = words;
-        if rest & TAG != TAG_WAITING {
+        if rest & TAG != TAG_WAITING && rest & TAG != TAG_LATE {
             return None;
         }
         let wscale = rest >> WSCALE_SHIFT & WSCALE;
@@ -87,6 +88,12 @@ impl Waiting {
 /// it in against the word of [`Waiting::pack`] is the one who opens.
 pub fn taken(last_word: u32) -> u32 {
     last_word & !TAG | TAG_TAKEN
+}
+
+/// The last word of a client whose wait has run out, if `last_word` does not say so yet. Who swaps it
+/// in is the first to have noticed.
+pub fn late(last_word: u32) -> Option<u32> {
+    (last_word & TAG == TAG_WAITING).then_some(last_word | TAG_LATE)
 }
 
 /// What a conntrack entry says of itself, beside the words.
@@ -148,7 +155,7 @@ impl Phase {
         match (marks.seq_adjust, marks.seqadj) {
             (true, false) => match Waiting::unpack(words) {
                 Some(waiting) if marks.fixed_timeout => {
-                    if marks.expires > COOKIE_LIFE {
+                    if words[2] & TAG == TAG_WAITING && marks.expires > COOKIE_LIFE {
                         Self::Waiting(waiting)
                     } else {
                         Self::Refused(waiting)
@@ -258,6 +265,13 @@ mod tests {
             ..WAITING
         };
         assert_eq!(Phase::of(Some(one.pack()), tail), Phase::Refused(one));
+        let [a, b, c] = one.pack();
+        let noticed = [a, b, late(c).unwrap()];
+        assert_eq!(late(noticed[2]), None);
+        assert_eq!(late(taken(c)), None);
+        for marks in [tail, WAITING] {
+            assert_eq!(Phase::of(Some(noticed), marks), Phase::Refused(one));
+        }
     }
 
     #[test]
