@@ -9,6 +9,7 @@
 use kernel::prelude::*;
 
 mod answer;
+mod coexist;
 mod gate;
 pub mod netfilter;
 mod open;

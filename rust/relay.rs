@@ -14,7 +14,7 @@
 //! has its timestamps translated. Other open connections go on, by the kernel's adjustment alone.
 
 use crate::{
-    gate,
+    coexist, gate,
     netfilter::{
         conntrack::{self, Conn, ConnRef, Event, Tracked},
         hook::{point, Hook, Place, Verdict, PRI_BEFORE_CONFIRM},
@@ -108,6 +108,7 @@ impl Hook for Relay {
         let Some((thoff, segment)) = segment(skb, place) else {
             return Verdict::Drop;
         };
+        coexist::watch(place, &segment);
         match (phase, direction) {
             (Phase::None, _) => Verdict::Accept,
             // The kernel's guard says the same.

@@ -7,7 +7,7 @@
 //! knows nothing of is led to the gate; one that waits at the gate is let through.
 
 use crate::{
-    answer, gate,
+    answer, coexist, gate,
     netfilter::{
         abi::nf_synproxy_info as Info,
         conntrack::{Status, Tracked},
@@ -48,6 +48,7 @@ impl<const IPV6: bool> Extension for SynProxyV0<IPV6> {
             }
             EINVAL
         })?;
+        coexist::check(net, Self::FAMILY)?;
         if pernet::activate::<Relay>(net, Self::FAMILY)? && !net.tcp_loose() && may_log() {
             pr_warn!(
                 "nf_conntrack_tcp_loose=0 suits rules for UNTRACKED and INVALID packets; \

@@ -6,6 +6,7 @@
 #ifndef XT_SYNPROXY_HELPERS_H
 #define XT_SYNPROXY_HELPERS_H
 
+#include <linux/netfilter.h>
 #include <linux/netfilter/x_tables.h>
 #include <linux/seq_file.h>
 #include <linux/skbuff.h>
@@ -53,6 +54,10 @@ u16 rust_helper_skb_protocol(const struct sk_buff *skb);
 void rust_helper_skb_set_protocol(struct sk_buff *skb, u16 protocol);
 void rust_helper_inet_proto_csum_replace4(__sum16 *sum, struct sk_buff *skb,
 					  u32 from, u32 to);
+
+/* linux/netfilter.h: of NFPROTO_IPV4 or NFPROTO_IPV6. */
+const struct nf_hook_entries *rust_helper_nf_hook_entries(const struct net *net, u8 pf,
+							  unsigned int hook);
 
 /* net/ip.h */
 u8 rust_helper_ip_default_ttl(const struct net *net);

@@ -3,6 +3,7 @@
  * What bindgen reads: the netfilter headers that the kernel crate's own
  * bindings leave out, and the ABI of this module.
  */
+#include <linux/module.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>

@@ -13,6 +13,7 @@ pub mod cookie;
 pub mod hook;
 pub mod nat;
 pub mod percpu;
+pub mod neighbours;
 pub mod pernet;
 pub mod proc;
 pub mod route;

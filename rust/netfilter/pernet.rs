@@ -8,6 +8,7 @@ use super::{
     bindings,
     conntrack::Use,
     hook::{Hook, Registration as Hooks},
+    neighbours,
     percpu::{Counters, Key},
     proc::{File, Show},
     timer::{Tick, Timer},
@@ -48,6 +49,7 @@ struct Data<T: Subsystem> {
     active: Mutex<ByFamily>,
     #[pin]
     timer: Timer,
+    neighbours: neighbours::Seen,
     #[pin]
     state: T::State,
     _file: File,
@@ -143,6 +145,7 @@ unsafe extern "C" fn init<T: Subsystem>(net: *mut bindings::net) -> ffi::c_int {
         counters: Counters::new()?,
         active <- new_mutex!(ByFamily::default()),
         timer <- timer,
+        neighbours: neighbours::Seen::new(),
         state <- T::new(),
         // SAFETY: `exit` drops it before the namespace goes, and before the counters.
         _file: unsafe { File::new::<T::File>(namespace) }?,
@@ -265,4 +268,10 @@ pub fn counters<T: Subsystem>(net: &Net) -> &Counters<T::Counter> {
     // whoever they lend `net` to. To go by `data` would be wrong: the file is read while `init` still
     // fills that.
     unsafe { &(*slot::<T>(net.as_raw())).counters }
+}
+
+/// Who else was seen at the hooks of `net`. To be called as [`state`].
+pub fn neighbours<T: Subsystem>(net: &Net) -> &neighbours::Seen {
+    // SAFETY: As for `state`.
+    unsafe { &data::<T>(net.as_raw()).neighbours }
 }
