@@ -23,6 +23,7 @@ GATEWAY = bytes.fromhex("020000000101")
 IS_V6 = ":" in os.environ["SERVER"]
 FAMILY, ETHERTYPE = (socket.AF_INET6, 0x86DD) if IS_V6 else (socket.AF_INET, 0x0800)
 CLIENT, SERVER = (socket.inet_pton(FAMILY, os.environ[name]) for name in ("CLIENT", "SERVER"))
+SO_RCVBUFFORCE = 33
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 REQUEST = b"GET /64k HTTP/1.0\r\n\r\n"
 LIMIT = 60
@@ -79,6 +80,8 @@ class Client:
         self.answer = None
         self.clock = 1000
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETHERTYPE))
+        # Room for the answers to a flood.
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 20)
         self.socket.bind(("c0", ETHERTYPE))
 
     def send(self, flags, at=1, data=b"", seq=None, ack=None, options=None, spoil=0, header=None, urgent=0):
