@@ -35,6 +35,7 @@ chmod 755 "$tmp"
 www=$tmp/www
 : >"$tmp/said"
 spawned=()
+capturing=()
 count=0
 failed=0
 
@@ -277,12 +278,17 @@ no_entries() { [ -z "$(entries "$1")" ]; }
 
 ### What is seen
 
-# capture: on both wires, until the end.
+# capture: on both wires, until the end or until it is called again.
 capture() {
 	local at
+	for pid in "${capturing[@]}"; do
+		stop "$pid"
+	done
+	capturing=()
 	for at in client:c0 server:s0; do
 		spawn "${at%:*}" tcpdump -Uni "${at#*:}" -s 200 --immediate-mode \
 			-w "$tmp/${at%:*}.pcap" "$TCP or udp port 9" 2>"$tmp/tcpdump.${at%:*}"
+		capturing+=("$pid")
 		wait_for grep "listening on" "$tmp/tcpdump.${at%:*}"
 	done
 }
