@@ -56,8 +56,8 @@ pub(crate) fn client_flow(skb: &SkBuff, segment: &Segment) -> Option<Flow> {
 
 /// The client that sent `ack`, if it brings a cookie of ours back.
 pub(crate) fn client(skb: &SkBuff, ack: &Segment) -> Option<Waiting> {
-    let mss = client_flow(skb, ack)?.check(ack.seq(), ack.ack())?;
-    Some(handshake::accept(ack, mss))
+    let flow = client_flow(skb, ack)?;
+    handshake::accept(ack, |seq| flow.check(seq, ack.ack()))
 }
 
 fn answer(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule, window: u16, how: As) {
@@ -66,7 +66,7 @@ fn answer(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule, window: u16, how:
     };
     stats::count(net, Counter::SynReceived);
     let offer = Offer::of(syn, rule);
-    let Some((cookie, _)) = flow.cookie(syn.seq(), offer.mss) else {
+    let Some(cookie) = flow.cookie(syn.seq(), offer.mss) else {
         return;
     };
     let repr = handshake::answer(syn, rule, &offer, cookie, window, tcp_clock_ms());

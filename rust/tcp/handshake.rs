@@ -22,7 +22,7 @@
 use super::options::{Options, Timestamps, MAX_WSCALE};
 use super::segment::{flags, Repr, Segment};
 use super::state::Waiting;
-use super::timestamp::Extras;
+use super::timestamp::{self, Extras};
 
 /// Option bits of a rule, `NF_SYNPROXY_OPT_*` of `include/uapi/linux/netfilter/nf_synproxy.h`.
 pub mod rule_bits {
@@ -134,12 +134,12 @@ impl Offer {
     }
 }
 
-/// The SYN,ACK for `syn`, with `cookie` as our ISN.
+/// The SYN,ACK for `syn`, with a cookie as our ISN, and the MSS that it keeps.
 pub fn answer(
     syn: &Segment,
     rule: &Rule,
     offer: &Offer,
-    cookie: u32,
+    (cookie, mss): (u32, u16),
     window: u16,
     now_ms: u32,
 ) -> Repr {
@@ -158,23 +158,55 @@ pub fn answer(
             wscale: extras.wscale.map(|_| rule.wscale),
             sack_perm: extras.sack_perm,
             timestamps: offer.timestamp.map(|theirs| Timestamps {
-                val: extras.encode(now_ms),
+                val: extras.encode(now_ms, mss),
                 ecr: theirs,
             }),
         },
     }
 }
 
-/// The client that sent `ack`, whose cookie is valid and says `mss`.
-pub fn accept(ack: &Segment, mss: u16) -> Waiting {
+/// The client that sent `ack`, if it brings a cookie back: `check` tells the MSS of the cookie in an
+/// ACK with this sequence number, if it is one.
+///
+/// A cookie hides which of four MSS it keeps in the sum of a hash and the client's number, so another
+/// number nearby can make a cookie of another MSS of it. A keepalive or a probe of our closed window,
+/// one below the client's next number, can be the first to come when the handshake's last ACK was
+/// lost; and so can a segment that is up to three bytes further. Timestamps tell which MSS it was;
+/// without them the number is believed, and [`may_correct`] has the last word at the gate.
+pub fn accept(ack: &Segment, check: impl Fn(u32) -> Option<u16>) -> Option<Waiting> {
     let timestamps = ack.options().timestamps;
-    Waiting {
-        client_isn: ack.seq().wrapping_sub(1),
+    let at = |shift: u32| {
+        let seq = ack.seq().wrapping_add(shift);
+        let mss = check(seq)?;
+        let is_sure = timestamps.is_some_and(|ts| timestamp::is_for(ts.ecr, mss));
+        Some((is_sure, seq, mss))
+    };
+    let sure = |found: &(bool, u32, u16)| found.0;
+    let as_is = at(0);
+    let may_be_probe = ack.payload_len() <= 1;
+    // A client without timestamps has no more to say, once its number is good.
+    let known = as_is.filter(|found| found.0 || timestamps.is_none());
+    let (_, seq, mss) = known
+        .or_else(|| {
+            may_be_probe
+                .then(|| at(1))
+                .flatten()
+                .filter(|probe| probe.0 || as_is.is_none())
+        })
+        .or_else(|| {
+            as_is?;
+            [1u32, 2, 3]
+                .into_iter()
+                .find_map(|back| at(back.wrapping_neg()).filter(sure))
+        })
+        .or(as_is)?;
+    Some(Waiting {
+        client_isn: seq.wrapping_sub(1),
         proxy_isn: ack.ack().wrapping_sub(1),
         mss,
         extras: timestamps.map_or(Extras::default(), |ts| Extras::decode(ts.ecr)),
         timestamps: timestamps.is_some(),
-    }
+    })
 }
 
 /// Whether a verdict on `segment` may open the connection: only the start of the client's stream.
@@ -191,14 +223,11 @@ pub fn may_open(waiting: &Waiting, segment: &Segment) -> bool {
         && segment.options().timestamps.is_some() == waiting.timestamps
 }
 
-/// Whether the entry of `waiting` may have been made on a wrong ISN, and `segment` have the right one.
-///
-/// A cookie hides the index of one of four MSS beside a hash and the client's number, so that an ACK
-/// whose number is up to 3 too high is valid, too, with a smaller MSS. Such a one is the second
-/// segment of a client whose last ACK and first, tiny, segment were lost.
+/// Whether the entry of `waiting` may have been made on a wrong ISN, and `segment` have the right one:
+/// see [`accept`]. Such an entry is of a client without timestamps whose handshake's last ACK was lost.
 pub fn may_correct(waiting: &Waiting, segment: &Segment) -> bool {
     let isn = segment.seq().wrapping_sub(1);
-    matches!(waiting.client_isn.wrapping_sub(isn), 1..=3)
+    matches!(waiting.client_isn.wrapping_sub(isn), 1..=3 | u32::MAX)
 }
 
 /// A SYN for the server, and what has to be remembered of it.
@@ -408,7 +437,7 @@ mod tests {
             &segment(&syn_in),
             &rule,
             &offer,
-            400,
+            (400, 1400),
             rule.first_flight(),
             777_777,
         );
@@ -419,7 +448,7 @@ mod tests {
         assert_eq!(syn_ack.options.wscale, Some(7));
 
         let ack = segment(&client_ack(&syn_in, &syn_ack));
-        let waiting = accept(&ack, 1400);
+        let waiting = accept(&ack, |_| Some(1400)).unwrap();
         assert_eq!(waiting.client_isn, syn_in.seq);
         assert_eq!(waiting.proxy_isn, 400);
 
@@ -475,7 +504,7 @@ mod tests {
         let mut syn_in = client_syn();
         syn_in.options.timestamps = None;
         let offer = Offer::of(&segment(&syn_in), &rule);
-        let syn_ack = answer(&segment(&syn_in), &rule, &offer, 400, 0, 0);
+        let syn_ack = answer(&segment(&syn_in), &rule, &offer, (400, 1400), 0, 0);
         assert_eq!(
             syn_ack.options,
             Options {
@@ -484,7 +513,7 @@ mod tests {
             }
         );
         assert_eq!(syn_ack.flags, flags::SYN | flags::ACK);
-        let waiting = accept(&segment(&client_ack(&syn_in, &syn_ack)), 1400);
+        let waiting = accept(&segment(&client_ack(&syn_in, &syn_ack)), |_| Some(1400)).unwrap();
         assert_eq!(waiting.extras, Extras::default());
     }
 
@@ -494,7 +523,7 @@ mod tests {
             let rule = Rule::new(bits, 7, 1460).unwrap();
             let syn_in = segment(&client_syn());
             let offer = Offer::of(&syn_in, &rule);
-            let out = answer(&syn_in, &rule, &offer, 1, 0, 0).options;
+            let out = answer(&syn_in, &rule, &offer, (1, 1400), 0, 0).options;
             let ts = bits & rule_bits::TIMESTAMP != 0;
             assert_eq!(out.mss.is_some(), bits & rule_bits::MSS != 0);
             assert_eq!(out.timestamps.is_some(), ts);
@@ -516,9 +545,9 @@ mod tests {
         let rule = Rule::new(ALL, 7, 1460).unwrap();
         let syn_in = client_syn();
         let offer = Offer::of(&segment(&syn_in), &rule);
-        let syn_ack = answer(&segment(&syn_in), &rule, &offer, 400, 14600, 0);
+        let syn_ack = answer(&segment(&syn_in), &rule, &offer, (400, 1400), 14600, 0);
         let good = client_ack(&syn_in, &syn_ack);
-        let waiting = accept(&segment(&good), 1400);
+        let waiting = accept(&segment(&good), |_| Some(1400)).unwrap();
         let opens = |len: usize, change: &dyn Fn(&mut Repr)| {
             let mut repr = good;
             change(&mut repr);
@@ -538,27 +567,98 @@ mod tests {
     }
 
     #[test]
-    fn an_isn_is_corrected_downwards_by_the_width_of_the_mss_index() {
+    fn an_isn_is_corrected_by_the_width_of_the_mss_index() {
         let waiting = accept(
             &segment(&Repr {
                 seq: 2,
                 flags: flags::ACK,
                 ..Repr::default()
             }),
-            1460,
-        );
+            |_| Some(1460),
+        )
+        .unwrap();
         for (seq, may) in [
             (2, false),
             (1, true),
             (u32::MAX, true),
             (u32::MAX - 1, false),
-            (3, false),
+            (3, true),
+            (4, false),
         ] {
             let repr = Repr {
                 seq,
                 ..Repr::default()
             };
             assert_eq!(may_correct(&waiting, &segment(&repr)), may, "{seq}");
+        }
+    }
+
+    /// What a client whose cookie keeps `table[index]` has sent is accepted as: the ISN and the MSS.
+    fn accepted(
+        table: [u16; 4],
+        index: u32,
+        timestamps: bool,
+        shift: u32,
+        payload: usize,
+    ) -> Option<(u32, u16)> {
+        let isn = 1000u32;
+        let mss = table[index as usize];
+        let ecr = Extras::default().encode(0x1234_5600, mss);
+        let ack = Repr {
+            seq: isn.wrapping_add(1).wrapping_add(shift),
+            flags: flags::ACK,
+            options: Options {
+                timestamps: timestamps.then_some(Timestamps { val: 9, ecr }),
+                ..Options::default()
+            },
+            ..Repr::default()
+        };
+        // As the kernel: what is left of the cookie's sum is the index.
+        let check = |seq: u32| {
+            let left = (isn + 1).wrapping_add(index).wrapping_sub(seq);
+            table.get(left as usize).copied()
+        };
+        accept(&with_payload(&ack, payload), check).map(|waiting| (waiting.client_isn, waiting.mss))
+    }
+
+    #[test]
+    fn with_timestamps_every_first_packet_tells_the_isn() {
+        for table in [[536, 1300, 1440, 1460], [1220, 1420, 1440, 8940]] {
+            for index in 0..4u32 {
+                let right = Some((1000, table[index as usize]));
+                for payload in [0, 1, 100] {
+                    assert_eq!(accepted(table, index, true, 0, payload), right);
+                }
+                for payload in [0, 1] {
+                    let probe = accepted(table, index, true, u32::MAX, payload);
+                    assert_eq!(probe, right, "{index} {payload}");
+                }
+                if index > 0 {
+                    assert_eq!(accepted(table, index, true, 1, 100), right, "{index}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_timestamps_a_probe_is_known_by_the_largest_mss() {
+        let table = [536, 1300, 1440, 1460];
+        for index in 0..4u32 {
+            let right = Some((1000, table[index as usize]));
+            for payload in [0, 1, 100] {
+                assert_eq!(accepted(table, index, false, 0, payload), right);
+            }
+        }
+        assert_eq!(accepted(table, 3, false, u32::MAX, 0), Some((1000, 1460)));
+        assert_eq!(accepted(table, 3, false, u32::MAX, 2), None);
+        assert_eq!(accepted(table, 1, false, u32::MAX, 0), Some((999, 1440)));
+    }
+
+    #[test]
+    fn a_cookie_of_nobody_is_nobodys() {
+        for payload in [0, 1, 100] {
+            let ack = with_payload(&Repr::default(), payload);
+            assert_eq!(accept(&ack, |_| None), None);
         }
     }
 

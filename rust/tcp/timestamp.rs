@@ -2,9 +2,9 @@
 
 //! What a SYN cookie has no room for rides in our timestamp, and the timestamps' translation.
 //!
-//! The low six bits of the TSval in our SYN,ACK come back as TSecr in the client's ACK. They are
-//! the in-tree SYNPROXY's, so that a change of module loses no handshake:
-//! bits 0-3 window scale (15: none), bit 4 SACK permitted, bit 5 ECN.
+//! The low eight bits of the TSval in our SYN,ACK come back as TSecr in the client's ACK. Six are the
+//! in-tree SYNPROXY's, so that a change of module loses no option: bits 0-3 window scale (15: none),
+//! bit 4 SACK permitted, bit 5 ECN. Bits 6 and 7 are a check on the MSS in the cookie.
 
 use super::{
     options::{self, kind},
@@ -15,7 +15,8 @@ const WSCALE: u32 = 0x0f;
 const NO_WSCALE: u32 = 0x0f;
 const SACK_PERM: u32 = 1 << 4;
 const ECN: u32 = 1 << 5;
-const MASK: u32 = 0x3f;
+const MSS_SHIFT: u32 = 6;
+const MASK: u32 = 0xff;
 
 /// What the client offered and the rule allows, beyond the MSS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,13 +30,15 @@ pub struct Extras {
 }
 
 impl Extras {
-    /// The TSval that carries them, at the time `now_ms` of a millisecond clock.
-    pub fn encode(self, now_ms: u32) -> u32 {
+    /// The TSval that carries them beside a cookie that keeps the MSS `mss`, at the time `now_ms` of a
+    /// millisecond clock.
+    pub fn encode(self, now_ms: u32, mss: u16) -> u32 {
         let wscale = match self.wscale {
             Some(shift) => u32::from(shift.min(options::MAX_WSCALE)),
             None => NO_WSCALE,
         };
         (now_ms & !MASK)
+            | check_bits(mss) << MSS_SHIFT
             | wscale
             | if self.sack_perm { SACK_PERM } else { 0 }
             | if self.ecn { ECN } else { 0 }
@@ -51,6 +54,17 @@ impl Extras {
             ecn: ecr & ECN != 0,
         }
     }
+}
+
+/// Two bits that tell an MSS that a cookie can keep from its neighbours: 536, 1300, 1440, 1460 in
+/// IPv4, 1220, 1420, 1440, 8940 in IPv6.
+fn check_bits(mss: u16) -> u32 {
+    u32::from(mss) >> 2 & 3
+}
+
+/// Whether an echoed TSval went with a cookie that keeps `mss`.
+pub fn is_for(ecr: u32, mss: u16) -> bool {
+    ecr >> MSS_SHIFT & 3 == check_bits(mss)
 }
 
 /// Direction of a packet on the original connection.
@@ -125,11 +139,21 @@ mod tests {
                         ecn,
                     };
                     for now in [0, 63, 64, 0x1234_5678, u32::MAX] {
-                        let val = extras.encode(now);
+                        let val = extras.encode(now, 1460);
+                        assert!(is_for(val, 1460) && !is_for(val, 1440));
                         assert_eq!(Extras::decode(val), extras);
                         assert_eq!(val & !MASK, now & !MASK);
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn neighbours_differ() {
+        for table in [[536, 1300, 1440, 1460], [1220, 1420, 1440, 8940]] {
+            for pair in table.windows(2) {
+                assert_ne!(check_bits(pair[0]), check_bits(pair[1]), "{pair:?}");
             }
         }
     }
