@@ -273,6 +273,7 @@ impl Unanswered {
     fn is_over(&self) -> bool {
         !self.ct.is(Status::Confirmed)
             || self.ct.is(Status::Dying)
+            || self.ct.is_closed()
             || !matches!(gate::phase(&self.ct), Phase::Opening { client_isn, .. } if client_isn == self.syn.seq)
     }
 
