@@ -95,7 +95,8 @@ demo: module extension examples
 	@scripts/vm -- selftests/demo.sh
 
 check:
-	@scripts/tap scripts/check 'scripts/vm --timeout 3000 -- selftests/run'
+	@scripts/tap scripts/check -- $(foreach family,4 6, \
+		'scripts/vm --timeout 3600 --out build/vm-ipv$(family) -- selftests/run --family $(family)')
 
 check-host:
 	cargo test --locked --package synproxy-tcp
