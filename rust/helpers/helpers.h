@@ -70,6 +70,7 @@ struct dst_entry *rust_helper_skb_dst_get(struct sk_buff *skb);
 void rust_helper_dst_hold(struct dst_entry *dst);
 
 /* linux/netdevice.h */
+bool rust_helper_skb_dev_is_l3_master(const struct sk_buff *skb);
 bool rust_helper_nf_hook_out_is_l3_master(const struct nf_hook_state *state);
 
 /* net/tcp.h */

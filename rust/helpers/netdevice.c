@@ -5,6 +5,11 @@
 
 #include "helpers.h"
 
+bool rust_helper_skb_dev_is_l3_master(const struct sk_buff *skb)
+{
+	return skb->dev && netif_is_l3_master(skb->dev);
+}
+
 bool rust_helper_nf_hook_out_is_l3_master(const struct nf_hook_state *state)
 {
 	return state->out && netif_is_l3_master(state->out);

@@ -90,10 +90,14 @@ impl SkBuff {
         unsafe { bindings::rust_helper_skb_mark(self.as_raw()) }
     }
 
-    /// Whether the packet was made on this host, rather than received by a device.
+    /// Whether the packet was made on this host, or can have been: what a VRF hands to this host has
+    /// been received by its device either way.
     pub fn is_local(&self) -> bool {
-        // SAFETY: `self` is valid.
-        unsafe { bindings::rust_helper_skb_iif(self.as_raw()) == 0 }
+        // SAFETY: `self` is valid, and its device too while a hook sees the packet.
+        unsafe {
+            bindings::rust_helper_skb_iif(self.as_raw()) == 0
+                || bindings::rust_helper_skb_dev_is_l3_master(self.as_raw())
+        }
     }
 
     /// Whether the packet comes out of the loopback device.
