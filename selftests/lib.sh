@@ -217,8 +217,9 @@ set_up() {
 		route add default via fd00:2::1
 	END
 	fw sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
-	# What is held comes again every second, or the tests would take long.
-	client sysctl -qw net.ipv4.tcp_rto_max_ms=1000
+	# What is held comes again every second, or the tests would take long, and for
+	# long enough: a busy machine needs its time to start an engine.
+	client sysctl -qw net.ipv4.tcp_rto_max_ms=1000 net.ipv4.tcp_retries2=100
 	# As on a real wire: checksums are in the packets, and are verified.
 	offload off
 
