@@ -112,6 +112,8 @@ fn connect(
                 stats::count(net, Counter::CookieRetrans);
                 return Ok(());
             }
+            // A late packet of the handshake that made it.
+            Phase::Open { proxy_isn, .. } if proxy_isn == waiting.proxy_isn => return Err(EEXIST),
             // There is a verdict to come for it.
             Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone => return Err(EEXIST),
             // An older connection on the same ports, of which its client knows nothing any more: it
@@ -170,9 +172,18 @@ struct Inner {
     soonest: u32,
 }
 
-/// How many SYNs the timer looks at in one go, and how many it sends.
+/// When the timer looks at a SYN first, in milliseconds.
+const FIRST_LOOK_MS: u32 = 1000;
+
+/// How many SYNs the timer looks at under the lock, how many of them it sends then, and how often it does
+/// that before it lets others have the CPU.
 const LOOK_AT: usize = 1024;
 const SEND: usize = 8;
+const ROUNDS: usize = 16;
+const AT_ONCE_MS: u32 = 1;
+
+/// How long an entry is to live beyond the time that its SYN is looked at next, in seconds.
+const MARGIN_S: u32 = 10;
 
 /// What is to be done about a SYN that is due.
 enum Due {
@@ -198,10 +209,10 @@ impl Inner {
             let (key, syn) = at.current_mut();
             self.resume = *key;
             if looked_at == LOOK_AT || free.len() == 0 {
-                return Some(1);
+                return Some(AT_ONCE_MS);
             }
             looked_at = looked_at.wrapping_add(1);
-            cursor = if syn.is_over() {
+            cursor = if syn.is_over(now_ms) {
                 at.remove_current().0
             } else {
                 match syn.backoff.step(now_ms, limit) {
@@ -214,15 +225,15 @@ impl Inner {
                             *slot = Some(Due::Repeat(syn.clone()));
                         }
                         // Its next time, which is at least a second from now.
-                        self.soonest = self.soonest.min(1000);
+                        self.soonest = self.soonest.min(FIRST_LOOK_MS);
                         at.move_next()
                     }
                     Step::GiveUp => {
-                        let (next, node) = at.remove_current();
+                        let (neighbour, node) = at.remove_current();
                         if let Some(slot) = free.next() {
                             *slot = Some(Due::GiveUp(node.to_key_value().1));
                         }
-                        next
+                        neighbour
                     }
                 }
             };
@@ -252,11 +263,13 @@ impl Table {
 
 fn unanswered(net: &Net, syn: Unanswered) -> Result {
     let node = RBTreeNode::new(syn.ct.address(), syn, GFP_ATOMIC)?;
-    let old = pernet::state::<Relay>(net)
-        .inner
-        .with(|inner| inner.syns.insert(node));
+    let old = pernet::state::<Relay>(net).inner.with(|inner| {
+        // The timer may have passed its place already.
+        inner.soonest = inner.soonest.min(FIRST_LOOK_MS);
+        inner.syns.insert(node)
+    });
     drop(old);
-    pernet::within::<Relay>(net, 1000);
+    pernet::within::<Relay>(net, FIRST_LOOK_MS);
     Ok(())
 }
 
@@ -270,15 +283,22 @@ pub(crate) fn answered(net: &Net, ct: &Conn) -> Option<Manner> {
 }
 
 impl Unanswered {
-    fn is_over(&self) -> bool {
-        !self.ct.is(Status::Confirmed)
-            || self.ct.is(Status::Dying)
+    /// Whether there is nothing to be repeated any more. An entry that is not confirmed is on its way
+    /// out with our SYN, or that was dropped.
+    fn is_over(&self, now_ms: u32) -> bool {
+        if !self.ct.is(Status::Confirmed) {
+            return self.backoff.wait_ms(now_ms) == 0;
+        }
+        self.ct.is(Status::Dying)
             || self.ct.is_closed()
             || !matches!(gate::phase(&self.ct), Phase::Opening { client_isn, .. } if client_isn == self.syn.seq)
     }
 
     /// Sends the SYN once more.
     fn repeat(&self, net: &Net) -> Result {
+        // Conntrack does not for a SYN that comes again.
+        let wait_ms = self.backoff.wait_ms(tcp_clock_ms());
+        self.ct.prolong((wait_ms / 1000).saturating_add(MARGIN_S));
         let flow = self.ct.flow();
         let out = OwnedSkb::tcp(net, flow.client, flow.server, &self.syn, self.manner)?;
         let mut out = Routed::near(net, out, &self.route)?;
@@ -290,14 +310,13 @@ impl Unanswered {
 
     /// Tells the client that there will be no connection.
     fn give_up(&self, net: &Net) -> Result {
-        let Phase::Opening {
-            proxy_isn,
-            client_isn,
-            ..
-        } = gate::phase(&self.ct)
-        else {
+        let client_isn = self.syn.seq;
+        let words = self.ct.synproxy().ok_or(EINVAL)?;
+        let [proxy_isn, ..] = words.load();
+        // The server may answer at this moment, on another CPU.
+        if !words.swap_last(client_isn, 0) {
             return Ok(());
-        };
+        }
         let flow = self.ct.flow();
         self.ct.delete();
         stats::count(net, Counter::Refused);
@@ -323,17 +342,24 @@ pub(crate) fn aborted(
 
 /// Repeats the SYNs whose time has come; answers when to be called again, in milliseconds.
 pub(crate) fn repeat(net: &Net) -> Option<u32> {
-    let (now, limit) = (tcp_clock_ms(), net.tcp_syn_retries());
-    let mut due = [const { None }; SEND];
-    let next = pernet::state::<Relay>(net)
-        .inner
-        .with(|inner| inner.due(now, limit, &mut due));
-    for due in due.into_iter().flatten() {
-        // What cannot be sent is as good as lost.
-        let _ = match due {
-            Due::Repeat(syn) => syn.repeat(net),
-            Due::GiveUp(syn) => syn.give_up(net),
-        };
+    let limit = net.tcp_syn_retries();
+    let table = pernet::state::<Relay>(net);
+    let mut next = None;
+    for _ in 0..ROUNDS {
+        let mut due = [const { None }; SEND];
+        next = table
+            .inner
+            .with(|inner| inner.due(tcp_clock_ms(), limit, &mut due));
+        for due in due.into_iter().flatten() {
+            // What cannot be sent is as good as lost.
+            let _ = match due {
+                Due::Repeat(syn) => syn.repeat(net),
+                Due::GiveUp(syn) => syn.give_up(net),
+            };
+        }
+        if next != Some(AT_ONCE_MS) {
+            break;
+        }
     }
     next
 }

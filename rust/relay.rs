@@ -229,7 +229,10 @@ fn about(skb: &mut SkBuff, place: Place<'_>, ct: &Conn, direction: Direction) ->
                 // It is about our SYN, of which the client knows nothing.
                 Verdict::Drop
             }
-            _ => Verdict::Accept,
+            // A rule of this host rejects what the client sends meanwhile.
+            _ if skb.is_local() => Verdict::Accept,
+            // No other packet of the connection has been on the way.
+            _ => Verdict::Drop,
         },
         (
             Phase::Open {

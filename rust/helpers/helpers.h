@@ -94,6 +94,7 @@ void rust_helper_nf_ct_set(struct sk_buff *skb, struct nf_conn *ct, unsigned int
 void rust_helper_nf_conntrack_get(struct nf_conn *ct);
 void rust_helper_nf_ct_put(struct nf_conn *ct);
 struct net *rust_helper_nf_ct_net(const struct nf_conn *ct);
+void rust_helper_nf_ct_refresh(struct nf_conn *ct, u32 jiffies);
 unsigned long rust_helper_nf_ct_expires(const struct nf_conn *ct);
 bool rust_helper_nf_is_loopback_packet(const struct sk_buff *skb);
 struct nf_conn *rust_helper_nf_ct_tuplehash_to_ctrack(const struct nf_conntrack_tuple_hash *hash);

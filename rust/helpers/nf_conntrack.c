@@ -40,6 +40,11 @@ struct net *rust_helper_nf_ct_net(const struct nf_conn *ct)
 	return nf_ct_net(ct);
 }
 
+void rust_helper_nf_ct_refresh(struct nf_conn *ct, u32 jiffies)
+{
+	nf_ct_refresh(ct, jiffies);
+}
+
 unsigned long rust_helper_nf_ct_expires(const struct nf_conn *ct)
 {
 	return nf_ct_expires(ct);

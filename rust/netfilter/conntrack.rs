@@ -23,7 +23,10 @@ use kernel::{
     error::to_result,
     ffi,
     prelude::*,
-    sync::atomic::{Acquire, Atomic, Full, Relaxed, Release},
+    sync::{
+        atomic::{Acquire, Atomic, Full, Relaxed, Release},
+        rcu,
+    },
     types::Opaque,
 };
 
@@ -123,8 +126,8 @@ impl Conn {
     }
 
     fn extension(&self, id: Extension) -> Option<NonNull<ffi::c_void>> {
-        // SAFETY: `self` is valid; its extensions do not move once it is confirmed, and before that
-        // only packets know it that wait for this one.
+        // SAFETY: `self` is valid; its extensions do not move once it is confirmed, and nobody who
+        // does not have its one packet looks at them before.
         NonNull::new(unsafe { bindings::rust_helper_nf_ct_ext_find(self.as_raw(), id as u32) })
     }
 
@@ -152,6 +155,16 @@ impl Conn {
         jiffies
             .checked_div(hz() as usize)
             .map_or(0, |seconds| u32::try_from(seconds).unwrap_or(u32::MAX))
+    }
+
+    /// Sees to it that the entry lives for `seconds` at least.
+    pub fn prolong(&self, seconds: u32) {
+        if self.expires() < seconds {
+            // SAFETY: `self` is valid.
+            unsafe {
+                bindings::rust_helper_nf_ct_refresh(self.as_raw(), seconds.saturating_mul(hz()));
+            }
+        }
     }
 
     /// Whether conntrack has seen the connection closed.
@@ -587,6 +600,8 @@ fn track<'a>(net: &Net, skb: &'a mut OwnedSkb, template: Option<Template>) -> Re
             );
         }
     }
+    // As of a hook; a timer's function is in no such section.
+    let _rcu = rcu::read_lock();
     let state = bindings::nf_hook_state {
         hook: point::LOCAL_OUT,
         pf: skb.family() as u8,

@@ -76,8 +76,7 @@ pub trait Subsystem: Tick {
     /// The number that net_generic() knows the data by.
     fn id() -> &'static Id;
 
-    /// Called when a namespace goes, or the module does. The timer does not run any more, nor will;
-    /// no packet comes to be held.
+    /// Called when a namespace goes, or the module does. The timer does not run any more, nor will.
     fn stop(state: &Self::State);
 
     /// Called when a namespace that had our hooks goes, or the module does. No hook of ours runs any

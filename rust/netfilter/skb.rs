@@ -220,7 +220,7 @@ impl SkBuff {
         }
         let kind = match (family, transport.protocol) {
             (Family::Ipv4, ip::protocol::ICMP) => icmp::Kind::v4(kind[0], kind[1]),
-            (Family::Ipv6, ip::protocol::ICMPV6) => icmp::Kind::v6(kind[0]),
+            (Family::Ipv6, ip::protocol::ICMPV6) => icmp::Kind::v6(kind[0])?,
             _ => return None,
         };
         let quoted = at.checked_add(icmp::HEADER_LEN)?;
@@ -288,6 +288,7 @@ impl SkBuff {
         if field.checked_add(4).ok_or(EINVAL)? > end || check.checked_add(2).ok_or(EINVAL)? > end {
             return Err(EINVAL);
         }
+        let end = field.max(check).wrapping_add(4).min(end);
         let writable = u32::try_from(end)?;
         // SAFETY: `self` is valid, and the exclusive borrow lets us change it.
         if unsafe { bindings::skb_ensure_writable(self.as_raw(), writable) } != 0 {

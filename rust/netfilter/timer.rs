@@ -53,7 +53,7 @@ impl Timer {
     ///
     /// # Safety
     ///
-    /// [`Timer::shut_down`] must be called before `net`, or the value, goes.
+    /// Once it was started, [`Timer::shut_down`] must be called before `net`, or the value, goes.
     pub(super) unsafe fn new<T: Tick>(net: *mut bindings::net) -> impl PinInit<Self> {
         // INVARIANT: The caller sees to the namespace.
         pin_init!(Self {

@@ -34,10 +34,20 @@ impl Backoff {
         }
     }
 
+    /// Milliseconds until there is something to do; 0 if there is now.
+    pub fn wait_ms(&self, now_ms: u32) -> u32 {
+        let wait = self.due_ms.wrapping_sub(now_ms);
+        if wait <= MAX_MS {
+            wait
+        } else {
+            0
+        }
+    }
+
     /// What to do at `now_ms`, if a SYN is repeated `limit` times at most.
     pub fn step(&mut self, now_ms: u32, limit: u8) -> Step {
-        let wait = self.due_ms.wrapping_sub(now_ms);
-        if wait != 0 && wait <= MAX_MS {
+        let wait = self.wait_ms(now_ms);
+        if wait != 0 {
             return Step::Wait(wait);
         }
         if self.repeated >= limit {

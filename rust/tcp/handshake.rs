@@ -633,8 +633,9 @@ mod tests {
                     let probe = accepted(table, index, true, u32::MAX, payload);
                     assert_eq!(probe, right, "{index} {payload}");
                 }
-                if index > 0 {
-                    assert_eq!(accepted(table, index, true, 1, 100), right, "{index}");
+                for ahead in 1..=index {
+                    let late = accepted(table, index, true, ahead, 100);
+                    assert_eq!(late, right, "{index} {ahead}");
                 }
             }
         }

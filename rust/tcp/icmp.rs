@@ -37,12 +37,13 @@ impl Kind {
         }
     }
 
-    /// That of an ICMPv6 error, as in RFC 4443.
-    pub fn v6(kind: u8) -> Self {
+    /// That of an ICMPv6 error, as in RFC 4443; `None` for other messages.
+    pub fn v6(kind: u8) -> Option<Self> {
         match kind {
             // Destination unreachable, time exceeded, parameter problem.
-            1 | 3 | 4 => Self::Unreachable,
-            _ => Self::Soft,
+            1 | 3 | 4 => Some(Self::Unreachable),
+            0..=127 => Some(Self::Soft),
+            _ => None,
         }
     }
 }
@@ -127,7 +128,9 @@ impl Quote {
         let translated = number.is_none_or(|number| {
             let theirs = match direction {
                 Direction::Reply => is_nearer(number.new, number.old, server_end),
-                Direction::Original => is_nearer(number.old, number.new, server_end),
+                Direction::Original => {
+                    is_nearer(number.old, number.old.wrapping_sub(seq_offset), server_end)
+                }
             };
             seq_offset == 0 || theirs
         });
@@ -202,9 +205,20 @@ mod tests {
 
     #[test]
     fn what_was_not_translated_yet_stays() {
-        assert_eq!(written(&quote(4000, 7, 32), Direction::Reply), []);
-        let own = 4000u32.wrapping_add(TRANSLATION.seq_offset);
-        assert_eq!(written(&quote(7, own, 32), Direction::Original), []);
+        for seq_offset in [1 << 16, 0x1000_0000, 0x7fff_ffff, 0x9000_0000, 0xffff_0000] {
+            let translation = Translation {
+                seq_offset,
+                ..TRANSLATION
+            };
+            let own = 4000u32.wrapping_add(seq_offset);
+            for (quote, direction) in [
+                (quote(4000, 7, 32), Direction::Reply),
+                (quote(7, own, 32), Direction::Original),
+            ] {
+                let mut rewrites = quote.untranslate(direction, &translation);
+                assert_eq!(rewrites.next(), None, "{seq_offset:#x} {direction:?}");
+            }
+        }
     }
 
     #[test]
@@ -242,7 +256,8 @@ mod tests {
         assert_eq!(Kind::v4(3, 4), Kind::Soft);
         assert_eq!(Kind::v4(4, 0), Kind::Soft);
         assert_eq!(Kind::v4(11, 0), Kind::Unreachable);
-        assert_eq!(Kind::v6(1), Kind::Unreachable);
-        assert_eq!(Kind::v6(2), Kind::Soft);
+        assert_eq!(Kind::v6(1), Some(Kind::Unreachable));
+        assert_eq!(Kind::v6(2), Some(Kind::Soft));
+        assert_eq!(Kind::v6(137), None);
     }
 }
