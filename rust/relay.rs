@@ -29,7 +29,7 @@ use crate::{
     tcp::{
         handshake,
         icmp::{self, Translation},
-        ip,
+        ip, sack,
         timestamp::{self, Direction},
         Phase, Repr, Segment,
     },
@@ -171,7 +171,14 @@ impl Hook for Relay {
                     timestamp_offset, ..
                 },
                 _,
-            ) => translate(skb, thoff, &segment, direction, timestamp_offset),
+            ) => {
+                let seq_offset = ct.sequence_offset(segment.ack());
+                let edges = direction == Direction::Original && seq_offset != 0;
+                if edges && prepare_sack(skb, thoff, &segment, seq_offset).is_err() {
+                    return Verdict::Drop;
+                }
+                translate(skb, thoff, &segment, direction, timestamp_offset)
+            }
         }
     }
 }
@@ -398,6 +405,18 @@ fn to_client(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr) -> Result {
     let mut out = Routed::new(net, out, trigger)?;
     out.attach_reply(ct);
     out.send(net);
+    Ok(())
+}
+
+/// Makes up beforehand for what `nf_confirm` does to the checksum when it adjusts SACK blocks at odd
+/// offsets.
+fn prepare_sack(skb: &mut SkBuff, thoff: usize, segment: &Segment, seq_offset: u32) -> Result {
+    for edge in sack::odd_edges(segment.raw_options()) {
+        let adjusted = edge.wrapping_sub(seq_offset);
+        let odd = |value| timestamp::as_summed(value, 1);
+        skb.correct_checksum(thoff, segment, odd(edge), odd(adjusted))?;
+        skb.correct_checksum(thoff, segment, adjusted, edge)?;
+    }
     Ok(())
 }
 

@@ -265,6 +265,44 @@ impl SkBuff {
         self.replace(thoff, end, check, rewrite)
     }
 
+    /// Corrects the packet's checksum as if a field with the value `from` became `to`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` when the packet cannot be made writable.
+    pub fn correct_checksum(
+        &mut self,
+        thoff: usize,
+        segment: &Segment,
+        from: u32,
+        to: u32,
+    ) -> Result {
+        let end = thoff.checked_add(segment.header_len()).ok_or(EINVAL)?;
+        let check = thoff.checked_add(segment::CHECK.into()).ok_or(EINVAL)?;
+        self.make_writable(end)?;
+        // SAFETY: `end` bytes are linear and ours alone, and a header is longer than its checksum's
+        // offset.
+        unsafe {
+            let data = (*self.as_raw()).data;
+            bindings::rust_helper_inet_proto_csum_replace4(
+                data.add(check).cast(),
+                self.as_raw(),
+                from,
+                to,
+            );
+        }
+        Ok(())
+    }
+
+    fn make_writable(&mut self, end: usize) -> Result {
+        let end = u32::try_from(end)?;
+        // SAFETY: `self` is valid, and the exclusive borrow lets us change it.
+        if unsafe { bindings::skb_ensure_writable(self.as_raw(), end) } != 0 {
+            return Err(ENOMEM);
+        }
+        Ok(())
+    }
+
     /// Writes a field of the TCP header that an ICMP error quotes. The header's own checksum is
     /// corrected where it was quoted, which leaves that of the error as it is; else the latter.
     ///
@@ -289,12 +327,8 @@ impl SkBuff {
             return Err(EINVAL);
         }
         let end = field.max(check).wrapping_add(4).min(end);
-        let writable = u32::try_from(end)?;
-        // SAFETY: `self` is valid, and the exclusive borrow lets us change it.
-        if unsafe { bindings::skb_ensure_writable(self.as_raw(), writable) } != 0 {
-            return Err(ENOMEM);
-        }
-        // SAFETY: `skb_ensure_writable` has made `end` bytes from `data` on linear and ours alone;
+        self.make_writable(end)?;
+        // SAFETY: `make_writable` has made `end` bytes from `data` on linear and ours alone;
         // field and checksum end before.
         unsafe {
             let data = (*self.as_raw()).data;

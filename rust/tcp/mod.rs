@@ -13,6 +13,7 @@ pub mod handshake;
 pub mod icmp;
 pub mod ip;
 pub mod options;
+pub mod sack;
 pub mod segment;
 pub mod state;
 pub mod timestamp;

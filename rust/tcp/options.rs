@@ -14,6 +14,8 @@ pub mod kind {
     pub const WINDOW: u8 = 3;
     /// SACK permitted.
     pub const SACK_PERM: u8 = 4;
+    /// SACK.
+    pub const SACK: u8 = 5;
     /// Timestamps.
     pub const TIMESTAMP: u8 = 8;
 }
