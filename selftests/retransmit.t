@@ -70,6 +70,8 @@ fw sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0
 address=$server
 lost_syn "no gate" 4011
 address=$nobody
+# Shorter than the proxy has patience: the entry must not end before.
+fw sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_syn_sent=2
 no_answer "no gate, no answer" 4012
 is "no gate, no answer: the server got three SYNs, ever later" "$(gaps 4012)" "1 2"
 
