@@ -140,22 +140,29 @@ all_the_same() {
 		[ "$(md5sum "$tmp/got"/* "$www/64k" | cut -d ' ' -f 1 | sort -u | wc -l)" = 1 ]
 }
 
-# survives NAME PORT COMMAND...: an open connection outlives its rules; COMMAND
+# survives NAME NAMESPACE COMMAND...: an open connection outlives its rules; COMMAND
 # brings them back.
 survives() {
-	local have
-	rm -f "$tmp/slow"
-	spawn client curl -sS --max-time 60 --limit-rate 1M --local-port "$2" -o "$tmp/slow" "$(url /4M)"
-	wait_for has 10000
+	local talker listener
+	spawn "$2" socat TCP6-LISTEN:5201,ipv6only=0,reuseaddr EXEC:cat
+	listener=$pid
+	wait_for listens_at "$2"
+	coproc talker { ip netns exec client socat - "TCP:$(host "$address"):5201"; }
+	ok "$1: a connection is open" echoes 1
 	ipt -F
 	ipt -t raw -F
-	have=$(stat -c %s "$tmp/slow")
-	ok "$1: the rules go, and an open connection goes on" wait_for has $((have + 200000))
+	ok "$1: the rules go, and it goes on" echoes 2
 	"${@:3}"
-	ok "$1: they come back, and it goes on to its end" wait "$pid"
-	ok "$1: whole" cmp "$tmp/slow" "$www/4M"
+	ok "$1: they come back, and it goes on" echoes 3
+	eval "exec ${talker[1]}>&-"
+	ok "$1: and comes to its end" wait "$listener"
 }
-has() { [ "$(stat -c %s "$tmp/slow")" -gt "$1" ]; }
+listens_at() { ip netns exec "$1" ss -Hltn "sport = 5201" | grep -q .; }
+# shellcheck disable=SC2154 # of coproc
+echoes() {
+	local answer
+	echo "$1" >&"${talker[1]}" && read -rt 60 answer <&"${talker[0]}" && equal "$answer" "$1"
+}
 
 # smooth NAME: since the last capture.
 smooth() {
@@ -186,9 +193,9 @@ immediate() {
 	is "$1: none is left after the proxy's rule" "$(counter after)" 0
 	is "$1: none of the firewall's own" "$(counter output)" 0
 	is "$1: conntrack counts the same" $(($(statistic invalid) - invalid)) $((PAGES + 4))
-	survives "$1" 4001 protect "$1"
 	stop "$nginx"
 	stop "$iperf"
+	survives "$1" "$2" protect "$1"
 }
 
 set_up
