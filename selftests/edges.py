@@ -1,0 +1,1183 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""edges.py ORDERS ANSWERS: plays scenarios packet by packet; see wire.py.
+
+Runs in the namespace fw, as one process for a whole test file: scapy takes six
+seconds to start in an emulated machine. ORDERS and ANSWERS are named pipes. An
+order is a line:
+
+    set FAMILY CHAIN MODE PROXY   where the next scenarios play
+    list                          which ones there are for that
+    play SCENARIO                 asserts
+    record SCENARIO               asserts nothing, and keeps what was seen
+    differ SCENARIO [TAG...]      compares what was kept of both proxies
+
+What is said in answer ends with a line "end STATUS".
+"""
+
+import itertools
+import json
+import socket
+import struct
+import subprocess
+import sys
+import traceback
+
+from wire import (
+    REQUEST,
+    Conversation,
+    Expected,
+    Failure,
+    Stage,
+    absolute,
+    cookie_mss,
+    distance,
+    fold,
+    pseudo,
+    split,
+)
+from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop, PadN
+
+SCENARIOS = {}
+TS = ("Timestamp",)
+NOP = ("NOP",)
+
+
+def scenario(*modes, families=(4, 6), ours=False, **parameters):
+    """A scenario of some modes: forward (no gate), gate, local (a server on the firewall).
+
+    With parameters: one for each combination of their values.
+    """
+
+    def register(function):
+        for values in itertools.product(*parameters.values()):
+            name = "_".join([function.__name__, *(str(value) for value in values)])
+            chosen = dict(zip(parameters, values))
+            SCENARIOS[name] = (modes, families, ours, lambda talk, chosen=chosen: function(talk, **chosen))
+        return function
+
+    return register
+
+
+def demand(condition, text):
+    if not condition:
+        raise Failure(text)
+
+
+### A connection from its begin to its end
+
+
+def close(talk, first, second):
+    talk.pass_on(first, "FA")
+    talk.pass_on(second, "A")
+    talk.pass_on(second, "FA")
+    talk.pass_on(first, "A")
+
+
+def ends(talk, first):
+    return (talk.client, talk.server) if first == "client" else (talk.server, talk.client)
+
+
+def exchange(talk):
+    """Data in both directions, with numbers that are right."""
+    talk.pass_on(talk.client, "PA", b"question")
+    talk.pass_on(talk.server, "PA", b"answer")
+    talk.pass_on(talk.client, "A")
+
+
+@scenario("forward", first=("client", "server"))
+def close_by(talk, first):
+    talk.open()
+    exchange(talk)
+    close(talk, *ends(talk, first))
+
+
+@scenario("forward")
+def close_by_both(talk):
+    talk.open()
+    exchange(talk)
+    one = talk.client.send("FA", ack=talk.server.next)
+    two = talk.server.send("FA", ack=talk.client.next - 1)
+    talk.see([two], [one])
+    talk.pass_on(talk.client, "A")
+    talk.pass_on(talk.server, "A")
+
+
+@scenario("forward", "gate", side=("client", "server"))
+def reset_by(talk, side):
+    talk.open()
+    exchange(talk)
+    talk.pass_on(ends(talk, side)[0], "R")
+
+
+@scenario("forward", "gate", side=("client", "server"))
+def reset_with_ack_by(talk, side):
+    talk.open()
+    talk.pass_on(ends(talk, side)[0], "RA")
+
+
+@scenario("forward")
+def reset_instead_of_the_ack(talk):
+    """The rules let a RST pass to the server, which knows nothing of it."""
+    talk.syn()
+    talk.client.send("R", seq=1)
+    talk.see([], None)
+
+
+@scenario("forward", "gate")
+def reset_by_the_client_while_opening(talk):
+    talk.syn()
+    talk.ack()
+    sent = talk.client.send("R", seq=1)
+    # No rule of a gate lets it pass.
+    talk.see([], None if talk.stage.deferred else [sent])
+    talk.server.send("SA", seq=0)
+    # Not with the server's own numbers.
+    talk.see([], None)
+
+
+@scenario("forward", "gate")
+def closed_port(talk):
+    talk.syn()
+    talk.ack()
+    talk.server.isn = 0
+    talk.server.send("RA", seq=0, ack=1, window=0)
+    talk.see([Expected(lambda flags: "R" in flags, seq=1, data=b"")])
+
+
+### The same once more
+
+
+@scenario("forward", "gate")
+def syn_again(talk):
+    talk.syn()
+    talk.syn(seq=0)
+    talk.ack()
+    talk.serve()
+
+
+@scenario("forward")
+def ack_again_while_opening(talk):
+    talk.syn()
+    talk.ack()
+    talk.client.send("A", seq=1)
+    talk.see()
+    talk.serve()
+    talk.pass_on(talk.client, "A")
+    exchange(talk)
+
+
+@scenario("forward", "gate")
+def data_while_opening(talk):
+    """It is for the client to send it again."""
+    talk.syn()
+    talk.ack()
+    talk.client.send("PA", REQUEST, seq=1)
+    talk.see()
+    talk.serve()
+    talk.pass_on(talk.client, "PA", REQUEST)
+    exchange(talk)
+
+
+@scenario("forward", "gate")
+def fin_while_opening(talk):
+    talk.syn()
+    talk.ack()
+    talk.client.send("FPA", REQUEST, seq=1)
+    talk.see()
+    talk.serve()
+    talk.pass_on(talk.client, "FPA", REQUEST)
+
+
+@scenario("forward", "gate")
+def syn_ack_again(talk):
+    """The server has not got the ACK."""
+    talk.syn()
+    talk.ack()
+    talk.serve()
+    talk.server.send("SA", seq=0, ack=1)
+    talk.see([], [Expected("A", seq=1, ack=1, data=b"")])
+    talk.pass_on(talk.client, "PA", REQUEST)
+
+
+@scenario("forward", side=("client", "server"))
+def data_again_by(talk, side):
+    end, _ = ends(talk, side)
+    talk.open()
+    at = end.next
+    talk.pass_on(end, "PA", b"something")
+    talk.pass_on(end, "PA", b"something", seq=at)
+    exchange(talk)
+
+
+@scenario("forward", first=("client", "server"))
+def fins_again(talk, first):
+    one, two = ends(talk, first)
+    talk.open()
+    for end, other in ((one, two), (two, one)):
+        talk.pass_on(end, "FA")
+        talk.pass_on(end, "FA", seq=end.next - 1)
+        talk.pass_on(other, "A")
+
+
+@scenario("forward")
+def data_again_by_both_at_once(talk):
+    talk.open()
+    at = [end.next for end in (talk.client, talk.server)]
+    sent = {"client": [], "server": []}
+    for _ in range(2):
+        for end, seq, other in ((talk.client, at[0], at[1]), (talk.server, at[1], at[0])):
+            sent[end.name].append(end.send("PA", b"both", seq=seq, ack=other))
+    talk.see(sent["server"], sent["client"])
+
+
+@scenario("forward", "gate")
+def data_before_ack(talk):
+    """1_2_1: the ACK comes second."""
+    talk.syn()
+    talk.client.send("PA", REQUEST, seq=1)
+    if talk.stage.deferred:
+        talk.see()
+        talk.ack()
+    else:
+        talk.see([], [talk.expected_syn()])
+        talk.client.send("A", seq=1)
+        talk.see()
+    talk.serve()
+    talk.pass_on(talk.client, "PA", REQUEST)
+
+
+@scenario("forward", "gate")
+def second_segment_before_first(talk):
+    """1_1_2: ACK, second segment, first segment."""
+    talk.syn()
+    if talk.stage.deferred:
+        talk.client.send("A", seq=1)
+        talk.client.send("PA", b"second", seq=1 + len(REQUEST))
+        talk.client.send("PA", REQUEST, seq=1)
+        talk.see([], [talk.expected_syn()], patient=True)
+    else:
+        talk.ack()
+        talk.client.send("PA", b"second", seq=1 + len(REQUEST))
+        talk.client.send("PA", REQUEST, seq=1)
+        talk.see()
+    talk.serve()
+    talk.pass_on(talk.client, "PA", b"second", seq=1 + len(REQUEST))
+    talk.pass_on(talk.client, "PA", REQUEST, seq=1)
+    talk.pass_on(talk.server, "A", ack=1 + len(REQUEST) + 6)
+
+
+@scenario("forward", "gate")
+def second_segment_before_all(talk):
+    """2_1_1: the second segment, ACK, first segment."""
+    talk.syn()
+    talk.client.send("PA", b"second", seq=1 + len(REQUEST))
+    talk.see()
+    talk.ack()
+    talk.serve()
+    talk.pass_on(talk.client, "PA", b"second", seq=1 + len(REQUEST))
+    talk.pass_on(talk.client, "PA", REQUEST, seq=1)
+
+
+### Probes: a number that is one too low
+
+
+@scenario("forward", mss=(1460, 1400, 1000), ts=(True, False))
+def probes_while_opening(talk, mss, ts):
+    talk.set_ends(mss=mss, ts=ts)
+    talk.syn()
+    talk.ack()
+    for data, seq in ((b"", 0), (b"\0", 0), (b"x", 1)):
+        talk.client.send("A", data, seq=seq)
+        talk.see()
+    talk.serve()
+    exchange(talk)
+
+
+@scenario("forward", mss=(1460, 1400, 1000), ts=(True, False), size=(0, 1))
+def probe_first(talk, mss, ts, size):
+    """The last ACK is lost, and a client with a closed window sends nothing but probes."""
+    talk.set_ends(mss=mss, ts=ts)
+    talk.syn()
+    for _ in range(3):
+        talk.client.send("A", bytes(size), seq=0)
+        _, server = talk.see([], None)
+        demand(all(one.seq == 0 for one in server), "the server got a SYN with a number that is not the client's")
+    talk.see([], None)
+    demand(talk.syns, "no SYN: a client that only probes is never connected")
+    talk.serve()
+    exchange(talk)
+
+
+@scenario("forward", "gate", size=(0, 1))
+def keepalive(talk, size):
+    talk.open()
+    exchange(talk)
+    talk.pass_on(talk.client, "A", bytes(size), seq=talk.client.next - 1)
+    talk.pass_on(talk.server, "A")
+    talk.pass_on(talk.server, "A", bytes(size), seq=talk.server.next - 1)
+    talk.pass_on(talk.client, "A")
+
+
+### State
+
+
+def entries(port):
+    """Conntrack's entries of a client's port."""
+    command = ["conntrack", "-L", "-p", "tcp", "--sport", str(port)]
+    found = b""
+    for family in ("ipv4", "ipv6"):
+        found += subprocess.run([*command, "-f", family], capture_output=True, check=True).stdout
+    return found.decode().strip()
+
+
+@scenario("forward", "gate", "local")
+def nostate(talk):
+    talks = [Conversation(talk.stage) for _ in range(20)]
+    for one in talks:
+        one.syn()
+    for one in talks[:: len(talks) - 1]:
+        found = entries(one.port)
+        demand(not found, f"an entry was made: {found}")
+
+
+def come_again(talk):
+    """The ends anew, on the same ports."""
+    old = talk.client, talk.server
+    talk.set_ends(isn=absolute(old[0].isn, 1 << 24), server_isn=absolute(old[1].isn, 1 << 25))
+    return old
+
+
+@scenario("forward", "gate", first=("client", "server"))
+def port_again_after_close_by(talk, first):
+    talk.open()
+    close(talk, *ends(talk, first))
+    come_again(talk)
+    talk.open()
+    exchange(talk)
+
+
+@scenario("forward", "gate", side=("client", "server"))
+def port_again_after_reset_by(talk, side):
+    talk.open()
+    talk.pass_on(ends(talk, side)[0], "R")
+    come_again(talk)
+    talk.open()
+    exchange(talk)
+
+
+@scenario("forward", "gate")
+def port_again_after_reboot(talk):
+    """The client has lost a connection that the firewall and the server still have."""
+    talk.open()
+    exchange(talk)
+    old = come_again(talk)
+    state = {"client": "closed", "server": "old"}
+    talk.all_repeats = True
+    for _ in range(10):
+        retry(talk, state)
+        for _ in range(4):
+            clients, servers = talk.see(None, None)
+            for packet in clients:
+                client_does(talk, state, packet)
+            for packet in servers:
+                server_does(talk, state, packet, old)
+        if state == {"client": "open", "server": "open"}:
+            break
+    talk.all_repeats = False
+    demand(state == {"client": "open", "server": "open"}, f"no connection; {state}")
+    if talk.stage.deferred:
+        talk.pass_on(talk.client, "PA", REQUEST)
+    exchange(talk)
+
+
+def retry(talk, state):
+    """What the client sends when its timer goes off."""
+    if state["client"] == "closed":
+        talk.client.peer_isn = 0
+        talk.client.send("S", seq=0)
+        talk.client.next = 1
+    elif state["client"] == "answered" and talk.stage.deferred:
+        talk.client.send("PA", REQUEST, seq=1)
+    elif state["client"] == "answered":
+        talk.client.send("A", seq=1)
+
+
+def client_does(talk, state, packet):
+    if state["client"] == "closed" and packet.flags == "SA" and packet.ack == 1:
+        state["client"] = "answered"
+        talk.server.next = 1
+        talk.client.send("A", seq=1)
+    elif state["client"] == "closed" and packet.flags == "A":
+        talk.client.send("R", seq=packet.ack)
+    elif state["client"] == "answered" and packet.flags == "A":
+        if (packet.seq, packet.ack) == (1, 1):
+            state["client"] = "open"
+        else:
+            talk.client.send("A", seq=1)
+
+
+def server_does(talk, state, packet, old):
+    client, server = old
+    if state["server"] == "old":
+        if packet.flags == "S":
+            server.send("A")
+        elif "R" in packet.flags and packet.seq == distance(client.isn + client.next, talk.client.isn):
+            state["server"] = "listening"
+    elif packet.flags == "S" and packet.seq == 0:
+        talk.server.first_clock = absolute(talk.server.first_clock, talk.server.clock + 1)
+        talk.server.clock = -1
+        talk.server.send("SA", seq=0)
+        talk.server.next = 1
+        state["server"] = "answered"
+    elif state["server"] == "answered" and packet.flags == "A" and (packet.seq, packet.ack) == (1, 1):
+        state["server"] = "open"
+
+
+@scenario("forward", "gate")
+def server_has_an_older_connection(talk):
+    """It challenges the SYN, and takes the next one after a reset."""
+    talk.syn()
+    talk.ack()
+    talk.server.send("A", seq=77777, ack=-5000)
+    talk.see([], [Expected("R", seq=-5000)])
+    if not talk.stage.deferred:
+        # No need to wait for a timer.
+        talk.client.send("A", seq=1)
+    talk.see([], [talk.expected_syn(options=lambda options: True)], patient=True)
+    talk.serve()
+    exchange(talk) if not talk.stage.deferred else talk.pass_on(talk.client, "PA", REQUEST)
+
+
+@scenario("forward", "gate", ours=True)
+def server_is_silent(talk):
+    """The SYN is sent again by a timer; after the last one the client hears of it."""
+    retries = "net.ipv4.tcp_syn_retries"
+    subprocess.run(["sysctl", "-qw", f"{retries}=2"], check=True)
+    try:
+        talk.syn()
+        talk.ack()
+        talk.see([Expected(lambda flags: "R" in flags, seq=1, data=b"")], [], patient=True)
+    finally:
+        subprocess.run(["sysctl", "-qw", f"{retries}=6"], check=True)
+    demand(talk.repeats == 2, f"the SYN came {talk.repeats} times more, expected 2")
+
+
+@scenario("forward", "gate", ours=True)
+def first_syn_is_lost(talk):
+    talk.syn()
+    talk.ack()
+    # Again by itself.
+    talk.see([], [talk.expected_syn(options=lambda options: True)], patient=True)
+    talk.serve()
+    talk.pass_on(talk.client, "PA", REQUEST)
+
+
+### Options
+
+
+@scenario("forward", "gate", mss=(9000, 1460, 1400, 1000, 100, None))
+def client_mss(talk, mss):
+    talk.set_ends(mss=mss)
+    talk.open()
+    exchange(talk)
+
+
+@scenario("forward", scale=(0, 14, None), other=(0, 14, None))
+def window_scales(talk, scale, other):
+    talk.set_ends(wscale=scale, server={"wscale": other if scale is not None else None})
+    talk.open()
+    exchange(talk)
+
+
+@scenario("forward", sack=(True, False), ecn=(True, False))
+def offers(talk, sack, ecn):
+    talk.set_ends(sack=sack, ecn=ecn)
+    talk.open()
+    exchange(talk)
+
+
+@scenario("forward", "gate", ecn=(True, False))
+def no_timestamps(talk, ecn):
+    """There is no place to keep anything else, so all is refused."""
+    talk.set_ends(ts=False, ecn=ecn)
+    talk.open()
+    exchange(talk)
+
+
+@scenario("forward", "gate")
+def server_without_timestamps(talk):
+    talk.set_ends(server={"ts": False})
+    talk.open()
+    exchange(talk)
+
+
+PADDED = {
+    "odd": (NOP, TS, NOP),
+    "three": (NOP, NOP, NOP, TS, NOP, NOP, NOP),
+    "first": (TS, NOP, NOP),
+    "end": (TS, ("EOL",)),
+    "after_sack": (NOP, NOP, ("SAck", 1001, 2001), TS, NOP, NOP),
+    "odd_after_sack": (NOP, ("SAck", 1001, 2001), TS, NOP, NOP, NOP),
+    "before_sack": (NOP, NOP, TS, NOP, NOP, ("SAck", 501, 601, 1001, 1501, 2001, 2901)),
+    "sack_only": (NOP, NOP, ("SAck", 1001, 2001)),
+    "odd_sack_only": (NOP, ("SAck", 1001, 2001), NOP),
+}
+
+
+@scenario("forward", how=tuple(PADDED))
+def padded(talk, how):
+    """What is translated stands at many places."""
+    talk.open()
+    # So that what is selectively acknowledged has been sent.
+    for end in (talk.client, talk.server):
+        for at in range(0, 3000, 1000):
+            end.send("A", bytes(1000), seq=end.next + at)
+    talk.see(None, None)
+    for end in (talk.client, talk.server):
+        talk.pass_on(end, "A", options=PADDED[how])
+
+
+### What is not as it should be
+
+
+def resum(octets):
+    """With the TCP checksum made right again."""
+    four = octets[0] >> 4 == 4
+    at = 20 if four else 40
+    src, dst = (octets[12:16], octets[16:20]) if four else (octets[8:24], octets[24:40])
+    family = socket.AF_INET if four else socket.AF_INET6
+    tcp = octets[at : at + 16] + bytes(2) + octets[at + 18 :]
+    if len(tcp) < 18:
+        return octets
+    total = fold(pseudo(socket.inet_ntop(family, src), socket.inet_ntop(family, dst), len(tcp), 6) + tcp)
+    return octets[:at] + tcp[:16] + struct.pack("!H", ~total & 0xFFFF) + tcp[18:]
+
+
+def start_of_tcp(octets):
+    return 20 if octets[0] >> 4 == 4 else 40
+
+
+def with_header(words):
+    """Another length of the header."""
+
+    def mangle(octets):
+        at = start_of_tcp(octets) + 12
+        return resum(octets[:at] + bytes([words << 4]) + octets[at + 1 :])
+
+    return mangle
+
+
+def wrong_sum(octets):
+    at = start_of_tcp(octets) + 16
+    return octets[:at] + bytes([octets[at] ^ 0x55]) + octets[at + 1 :]
+
+
+def cut(length):
+    """Ends within the header, and says so."""
+
+    def mangle(octets):
+        at = start_of_tcp(octets)
+        octets = octets[: at + length]
+        if at == 40:
+            return resum(octets[:4] + struct.pack("!H", length) + octets[6:])
+        head = octets[:2] + struct.pack("!H", at + length) + octets[4:10] + bytes(2) + octets[12:20]
+        return resum(head[:10] + struct.pack("!H", ~fold(head) & 0xFFFF) + head[12:] + octets[20:])
+
+    return mangle
+
+
+def option_bytes(octets_of_options):
+    """These bytes in the place of the options."""
+
+    def mangle(octets):
+        at = start_of_tcp(octets)
+        size = (octets[at + 12] >> 4) * 4 - 20
+        new = octets_of_options[:size].ljust(size, b"\1")
+        return resum(octets[: at + 20] + new + octets[at + 20 + size :])
+
+    return mangle
+
+
+MALFORMED = {
+    "sum": wrong_sum,
+    "short_header": with_header(4),
+    "no_header": with_header(0),
+    "long_header": with_header(15),
+    "cut_at_19": cut(19),
+    "cut_at_10": cut(10),
+    "cut_in_options": cut(24),
+}
+
+
+@scenario("forward", "gate", how=tuple(MALFORMED))
+def malformed(talk, how):
+    """Dropped in silence: as a SYN, as an ACK, and later on."""
+    mangle = MALFORMED[how]
+    talk.client.send("S", seq=0, mangle=mangle)
+    talk.see()
+    talk.syn()
+    talk.client.send("A", seq=1, mangle=mangle)
+    talk.see()
+    talk.ack()
+    talk.client.send("A", seq=1, mangle=mangle)
+    talk.see()
+    talk.serve()
+    talk.pass_on(talk.client, "PA", REQUEST)
+    for end in (talk.client, talk.server):
+        # No data, so that a header that is too long goes beyond the end.
+        end.send("A", mangle=mangle)
+        talk.see()
+    exchange(talk)
+
+
+BAD_OPTIONS = {
+    "zero_length": b"\x02\x00\x05\xb4",
+    "length_one": b"\x08\x01\x02\x00",
+    "beyond_the_end": b"\x01" * 17 + b"\x02\x04\x05",
+    "only_a_kind": b"\x01" * 19 + b"\x08",
+}
+
+
+@scenario("forward", how=tuple(BAD_OPTIONS))
+def bad_options(talk, how):
+    """A SYN is answered as if it had none; later they are passed on as they are."""
+    mangle = option_bytes(BAD_OPTIONS[how])
+    talk.client.send("S", seq=0, mangle=mangle)
+    talk.see([Expected("SA", seq=0, ack=1, options=())])
+    talk.syn()
+    talk.ack()
+    talk.serve()
+    talk.client.send("A", seq=1, mangle=mangle)
+    talk.see([], None)
+    talk.pass_on(talk.client, "PA", REQUEST)
+    exchange(talk)
+
+
+### Fragments, and headers between IP and TCP
+
+
+@scenario("forward", side=("client", "server"))
+def fragments(talk, side):
+    end, _ = ends(talk, side)
+    talk.open()
+    exchange(talk)
+    parts = []
+    keep = lambda octets: parts.append(split(octets, 512, 512)) or []
+    sent = end.send("PA", bytes(range(256)) * 5, mangle=keep, df=False)
+    first, *rest = parts[0]
+    wire = talk.stage.wires[end.name]
+    wire.send(first)
+    talk.see()
+    for part in rest:
+        wire.send(part)
+    sides = {end.name: [], end.peer_name: [sent]}
+    talk.see(**sides)
+    exchange(talk)
+
+
+@scenario("forward", "gate")
+def tiny_fragments(talk):
+    """IPv4 puts them together; IPv6 wants the TCP header in the first one."""
+    cut_up = lambda octets: split(octets, 8, 8)
+    talk.client.send("S", mangle=cut_up, df=False)
+    talk.see([Expected("SA", seq=0, ack=1)] if talk.stage.family == 4 else [])
+
+
+EXTENSIONS = {
+    "hop_by_hop": lambda: IPv6ExtHdrHopByHop(options=[PadN(optdata=bytes(4))]),
+    "destination": lambda: IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(4))]),
+    "both": lambda: IPv6ExtHdrHopByHop(options=[PadN(optdata=bytes(4))]) / IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(4))]),
+}
+
+
+@scenario("forward", "gate", families=(6,), which=tuple(EXTENSIONS))
+def extension_headers(talk, which):
+    between = EXTENSIONS[which]()
+    talk.syn(between=between)
+    talk.ack(between=between)
+    talk.serve(between=between)
+    talk.pass_on(talk.client, "PA", REQUEST, between=between)
+    talk.pass_on(talk.server, "PA", b"answer", between=between)
+
+
+### Windows and numbers
+
+
+@scenario("forward", window=(0, 1, 65535), scale=(0, 7, 14))
+def server_window(talk, window, scale):
+    talk.set_ends(server={"wscale": scale})
+    talk.syn()
+    talk.ack()
+    talk.serve(window=window)
+    talk.pass_on(talk.server, "A", window=5)
+
+
+@scenario("forward", "gate", isn=(0xFFFFFFFF, 0xFFFFFFF0, 0), server_isn=(0xFFFFFFFF, 0xFFFFFFF0))
+def wrap(talk, isn, server_isn):
+    talk.set_ends(isn=isn, server_isn=server_isn)
+    talk.open()
+    talk.pass_on(talk.client, "PA", b"c" * 40)
+    talk.pass_on(talk.server, "PA", b"s" * 40)
+    close(talk, talk.client, talk.server)
+
+
+@scenario("forward", "gate")
+def traffic_class(talk):
+    """Our SYN belongs to the client's traffic; ECN is no matter of a SYN."""
+    tos = 0x28
+    talk.syn(tos=tos)
+    if talk.stage.deferred:
+        talk.client.send("A", tos=tos)
+        talk.client.send("PA", REQUEST, seq=1, tos=tos)
+        talk.see([], [talk.expected_syn(tos=tos)], patient=True)
+    else:
+        talk.client.send("A", tos=tos | 2)
+        talk.see([], [talk.expected_syn(tos=tos)])
+    talk.serve()
+    talk.pass_on(talk.client, "PA", REQUEST, tos=tos | 2)
+
+
+### ICMP errors
+
+
+def too_big(talk):
+    return (4, (3, 4)) if talk.stage.family == 4 else ("big", (2, 0))
+
+
+def shortest(talk):
+    """An IP header and 8 bytes more."""
+    return start_of_tcp(b"\x45" if talk.stage.family == 4 else b"\x60") + 8
+
+
+@scenario("forward", "gate", side=("client", "server"), quote=("short", "tcp", "all"))
+def packet_too_big_for(talk, side, quote):
+    """From a router on the way to this side's end, about what was sent to it."""
+    sender, receiver = ends(talk, side)
+    talk.open()
+    exchange(talk)
+    sent = sender.send("PA", bytes(1200))
+    sides = {sender.name: [], receiver.name: [sent]}
+    got = dict(zip(("client", "server"), talk.see(**sides)))[receiver.name]
+    demand(got, "no packet to quote")
+    code, told = too_big(talk)
+    length = {"short": shortest(talk), "tcp": shortest(talk) + 12, "all": None}[quote]
+    if length is None and talk.stage.family == 4:
+        length = 548
+    receiver.error(code, got[0], number=1280, length=length)
+    about = {"from": sender.name, "seq": sent.seq}
+    if quote != "short":
+        about["ack"] = sent.ack
+    if talk.stage.family == 4:
+        about["header sum"] = True
+    sides = {sender.name: [Expected(kind="icmp", error=(*told, 1280), quote=about)], receiver.name: []}
+    talk.see(**sides)
+    exchange(talk)
+
+
+UNREACHABLE = {"host": (1, 0), "port": (3, 4), "prohibited": (13, 1)}
+
+
+@scenario("forward", "gate", what=tuple(UNREACHABLE))
+def unreachable(talk, what):
+    """The answer to our SYN: the client gets it in the form that it knows."""
+    talk.syn()
+    talk.ack()
+    demand(talk.last["server"], "no SYN to quote")
+    code = UNREACHABLE[what][talk.stage.family == 6]
+    talk.server.error(code, talk.last["server"][0])
+    talk.see([Expected(lambda flags: "R" in flags, seq=1, data=b"")])
+
+
+@scenario("forward", "gate")
+def unreachable_by_a_guess(talk):
+    """With a number that is not our SYN's: RFC 5927."""
+    talk.syn()
+    talk.ack()
+    demand(talk.last["server"], "no SYN to quote")
+    packet = talk.last["server"][0]
+    at = start_of_tcp(packet.raw) + 4
+    packet.raw = packet.raw[:at] + bytes([packet.raw[at] ^ 0x80]) + packet.raw[at + 1 :]
+    talk.server.error(UNREACHABLE["host"][talk.stage.family == 6], packet)
+    talk.see()
+    talk.serve()
+    talk.pass_on(talk.client, "PA", REQUEST)
+
+
+### A server on the firewall: its end is a socket
+
+
+def local_exchange(talk):
+    """Data in both directions, acknowledged."""
+    client = talk.client
+    client.send("PA", b"question")
+    meet(talk, "A", ack=client.next)
+    demand(talk.socket.recv(100) == b"question", "the server got other data")
+    talk.socket.sendall(b"answer")
+    meet(talk, data=b"answer", seq=talk.server.next, ack=client.next)
+    talk.server.next += len(b"answer")
+    client.send("A")
+
+
+def meet(talk, flags=None, patience=20, **fields):
+    """Waits until such a packet has come to the client; of the others only the checksums matter."""
+    wanted = Expected(flags, **fields)
+    for _ in range(patience):
+        got, _ = talk.see(None, None)
+        demand(all(packet.sums for packet in got), "a wrong checksum")
+        for packet in got:
+            if not list(wanted.faults(packet)):
+                return packet
+    raise Failure(f"it did not come: {wanted}")
+
+
+@scenario("local", ts=(True, False))
+def local_close_by_client(talk, ts):
+    talk.set_ends(ts=ts)
+    talk.open()
+    local_exchange(talk)
+    talk.client.send("FA")
+    meet(talk, ack=talk.client.next)
+    demand(talk.socket.recv(100) == b"", "the server got no end")
+    talk.socket.close()
+    meet(talk, "FA", seq=talk.server.next, ack=talk.client.next)
+    talk.server.next += 1
+    talk.client.send("A")
+    talk.see()
+
+
+@scenario("local")
+def local_close_by_server(talk):
+    talk.open()
+    local_exchange(talk)
+    talk.socket.close()
+    meet(talk, "FA", seq=talk.server.next)
+    talk.server.next += 1
+    talk.client.send("A")
+    talk.see()
+    talk.client.send("FA")
+    meet(talk, "A", seq=talk.server.next, ack=talk.client.next)
+
+
+@scenario("local")
+def local_reset_by_client(talk):
+    talk.open()
+    local_exchange(talk)
+    talk.client.send("R")
+    talk.see()
+    try:
+        talk.socket.recv(100)
+        raise Failure("the server was not reset")
+    except ConnectionResetError:
+        pass
+
+
+@scenario("local")
+def local_reset_by_server(talk):
+    talk.open()
+    local_exchange(talk)
+    talk.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    talk.socket.close()
+    meet(talk, lambda flags: "R" in flags, seq=talk.server.next)
+
+
+@scenario("local")
+def local_closed_port(talk):
+    for end in (talk.client, talk.server):
+        end.port, end.peer_port = (81 if port == 80 else port for port in (end.port, end.peer_port))
+    talk.syn()
+    talk.client.send("A")
+    talk.see([Expected(lambda flags: "R" in flags, seq=1, data=b"")], None)
+
+
+@scenario("local")
+def local_again(talk):
+    """SYN, ACK, data and FIN, each twice."""
+    client = talk.client
+    talk.syn()
+    talk.syn(seq=0)
+    talk.ack()
+    client.send("A")
+    talk.see([], None)
+    talk.accept()
+    client.send("PA", b"question", seq=1)
+    client.send("PA", b"question", seq=1)
+    client.next = 9
+    meet(talk, "A", ack=9)
+    demand(talk.socket.recv(100) == b"question", "the server got other data")
+    talk.socket.sendall(b"answer")
+    # Not acknowledged, so it comes again.
+    meet(talk, data=b"answer", seq=1)
+    meet(talk, patience=500, data=b"answer", seq=1)
+    talk.server.next += 6
+    for seq in (9, 9):
+        client.send("FA", seq=seq)
+    client.next = 10
+    meet(talk, "A", ack=10)
+    demand(talk.socket.recv(100) == b"", "the server got no end")
+
+
+@scenario("local", mss=(1460, 1400, 1000), ts=(True, False), size=(0, 1))
+def local_probe_first(talk, mss, ts, size):
+    talk.set_ends(mss=mss, ts=ts)
+    talk.syn()
+    for _ in range(3):
+        talk.client.send("A", bytes(size), seq=0)
+        _, server = talk.see(None, None)
+        demand(all(one.seq == 0 for one in server if "S" in one.flags), "the server got a SYN with a number that is not the client's")
+    demand(talk.syns, "no SYN: a client that only probes is never connected")
+    talk.accept()
+    local_exchange(talk)
+
+
+@scenario("local", size=(0, 1))
+def local_keepalive(talk, size):
+    talk.open()
+    local_exchange(talk)
+    talk.client.send("A", bytes(size), seq=talk.client.next - 1)
+    meet(talk, "A", seq=talk.server.next, ack=talk.client.next)
+
+
+INFO = {"timestamps": 1, "sack": 2, "scale": 4, "ecn": 8}
+
+
+@scenario("local", ts=(True, False), ecn=(True, False), mss=(1460, 1400, 1000))
+def local_options(talk, ts, ecn, mss):
+    """What the server has made of the SYN."""
+    talk.set_ends(ts=ts, ecn=ecn, mss=mss)
+    talk.open()
+    local_exchange(talk)
+    info = talk.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    wanted = INFO["timestamps"] | INFO["sack"] | INFO["scale"] if ts else 0
+    wanted |= INFO["ecn"] if ts and ecn else 0
+    demand(info[5] & 15 == wanted, f"the server's options are {info[5] & 15:#x}, expected {wanted:#x}")
+    demand(not ts or info[6] & 15 == 7, "the client's window scale did not arrive")
+    largest = struct.unpack("=I", info[16:20])[0]
+    agreed = cookie_mss(talk.stage.family, mss) - (12 if ts else 0)
+    demand(largest <= agreed, f"the server would send {largest} bytes, the client takes {agreed}")
+
+
+@scenario("local", how=tuple(name for name in PADDED if "sack" not in name))
+def local_padded(talk, how):
+    """The server drops what has no good timestamp."""
+    talk.open()
+    local_exchange(talk)
+    talk.client.send("PA", b"padded", options=PADDED[how])
+    meet(talk, ack=talk.client.next)
+    demand(talk.socket.recv(100) == b"padded", "the server got other data")
+
+
+@scenario("local", how=tuple(MALFORMED))
+def local_malformed(talk, how):
+    mangle = MALFORMED[how]
+    talk.client.send("S", seq=0, mangle=mangle)
+    talk.see()
+    talk.syn()
+    talk.client.send("A", seq=1, mangle=mangle)
+    talk.see()
+    talk.ack()
+    talk.accept()
+    talk.client.send("A", seq=1, mangle=mangle)
+    talk.see()
+    local_exchange(talk)
+
+
+@scenario("local")
+def local_fragments(talk):
+    talk.open()
+    data = bytes(range(256)) * 5
+    talk.client.send("PA", data, mangle=lambda octets: split(octets, 512, 512), df=False)
+    meet(talk, ack=talk.client.next)
+    demand(talk.socket.recv(2000) == data, "the server got other data")
+
+
+@scenario("local", families=(6,), which=tuple(EXTENSIONS))
+def local_extension_headers(talk, which):
+    between = EXTENSIONS[which]()
+    talk.syn(between=between)
+    talk.ack(between=between)
+    talk.accept()
+    talk.client.send("PA", b"question", between=between)
+    meet(talk, ack=talk.client.next)
+    demand(talk.socket.recv(100) == b"question", "the server got other data")
+
+
+@scenario("local", isn=(0xFFFFFFFF, 0xFFFFFFF0, 0))
+def local_wrap(talk, isn):
+    talk.set_ends(isn=isn)
+    talk.open()
+    local_exchange(talk)
+    local_exchange(talk)
+
+
+@scenario("local", by=("client", "server", "reset"))
+def local_port_again(talk, by):
+    talk.open()
+    local_exchange(talk)
+    if by == "server":
+        talk.socket.close()
+        meet(talk, "FA", seq=talk.server.next)
+        talk.server.next += 1
+        talk.client.send("FA")
+    elif by == "client":
+        talk.client.send("FA")
+        meet(talk, ack=talk.client.next)
+        talk.socket.close()
+        meet(talk, "FA")
+        talk.server.next += 1
+        talk.client.send("A")
+    else:
+        talk.client.send("R")
+    talk.see(None, None)
+    come_again(talk)
+    talk.open()
+    local_exchange(talk)
+
+
+@scenario("local")
+def local_port_again_after_reboot(talk):
+    talk.open()
+    local_exchange(talk)
+    come_again(talk)
+    state = {"client": "closed"}
+    for _ in range(10):
+        retry(talk, state)
+        for _ in range(4):
+            for packet in talk.see(None, None)[0]:
+                client_does(talk, state, packet)
+        if state["client"] == "open":
+            break
+    demand(state["client"] == "open", "no connection")
+    talk.accept()
+    local_exchange(talk)
+
+
+@scenario("local", quote=("short", "tcp", "all"))
+def local_packet_too_big(talk, quote):
+    """The server learns of it; what it knows from an earlier one is forgotten first."""
+    subprocess.run(["ip", f"-{talk.stage.family}", "route", "flush", "cache"], check=True)
+    talk.open()
+    local_exchange(talk)
+    talk.socket.sendall(bytes(1300))
+    got = meet(talk, data=lambda data: len(data) > 1100)
+    code, _ = too_big(talk)
+    length = {"short": shortest(talk), "tcp": shortest(talk) + 12, "all": 548 if talk.stage.family == 4 else None}[quote]
+    mtu = 1100 if talk.stage.family == 4 else 1280
+    talk.client.error(code, got, number=mtu, length=length)
+    talk.see(None, None)
+    info = talk.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    known = struct.unpack("=I", info[60:64])[0]
+    demand(known == mtu, f"the server believes in {known} bytes, told were {mtu}")
+
+
+### Orders
+
+
+def modes_of(stage):
+    return "local" if stage.local else "gate" if stage.deferred else "forward"
+
+
+def listed(stage):
+    for name, (modes, families, ours, _) in SCENARIOS.items():
+        if modes_of(stage) in modes and stage.family in families and (stage.ours or not ours):
+            yield name
+
+
+def play(stage, name, recording=False):
+    """The conversation, and what went wrong with it."""
+    talk = Conversation(stage, recording)
+    fault = None
+    try:
+        SCENARIOS[name][3](talk)
+    except (Failure, OSError) as failure:
+        fault = str(failure) or repr(failure)
+    except Exception:  # a mistake of the script's: the test has failed
+        fault = traceback.format_exc()
+    finally:
+        if talk.socket:
+            talk.socket.close()
+    return talk, fault
+
+
+class Records:
+    """What was seen of both proxies, for a comparison."""
+
+    def __init__(self):
+        self.kept = {}
+
+    def keep(self, stage, name, talk, fault):
+        seen = {"ends": fault.splitlines()[0] if fault else "well"}
+        for step, side, _, fields in talk.record:
+            seen.setdefault(f"{step}.{side}", []).append(by_name(fields))
+        key = (stage.family, modes_of(stage), name)
+        self.kept.setdefault(key, {})["ours" if stage.ours else "in-tree"] = seen
+
+    def differences(self, stage, name):
+        """Places like "3.server.SA.window", with what both have there."""
+        both = self.kept[(stage.family, modes_of(stage), name)]
+        in_tree, ours = both["in-tree"], both["ours"]
+        if in_tree["ends"] != ours["ends"]:
+            yield "ends", in_tree["ends"], ours["ends"]
+        for place in sorted({*in_tree, *ours} - {"ends"}):
+            for one, two in itertools.zip_longest(in_tree.get(place, []), ours.get(place, [])):
+                yield from self.compare(place, one, two)
+
+    @staticmethod
+    def compare(place, one, two):
+        if one is None or two is None or (one["kind"], one["flags"]) != (two["kind"], two["flags"]):
+            yield f"{place}.packet", one and brief(one), two and brief(two)
+            return
+        for field in sorted({*one, *two}):
+            if one.get(field) != two.get(field):
+                yield f"{place}.{one['flags'] or one['kind']}.{field}", one.get(field), two.get(field)
+
+
+def by_name(fields):
+    """The options as fields of their own, beside their order."""
+    flat = {**fields, "options": [option[0] for option in fields["options"]]}
+    for name, *values in fields["options"]:
+        if name == "Timestamp":
+            flat["TSval"], flat["TSecr"] = values
+        elif values:
+            flat[name] = values
+    return flat
+
+
+def brief(fields):
+    return {name: fields[name] for name in ("kind", "flags", "seq", "ack", "error", "quote") if fields[name] not in ((), None)}
+
+
+def obey(stage, records, words):
+    """Does what an order says; what it says itself, and whether it is well."""
+    verb, *rest = words
+    if verb == "set":
+        stage.set(*rest)
+        return [], 0
+    if verb == "list":
+        return list(listed(stage)), 0
+    if verb == "play":
+        talk, fault = play(stage, rest[0])
+        return [*talk.log, *([fault] if fault else [])], int(fault is not None)
+    if verb == "record":
+        talk, fault = play(stage, rest[0], recording=True)
+        records.keep(stage, rest[0], talk, fault)
+        return [*talk.log, *([fault] if fault else [])], 0
+    if verb == "differ":
+        found = list(records.differences(stage, rest[0]))
+        return [f"{place}\t{json.dumps(one, default=str)}\t{json.dumps(two, default=str)}" for place, one, two in found], 0
+    return [f"no such order: {words}"], 1
+
+
+def main():
+    orders, answers = sys.argv[1:]
+    with open(orders, encoding="utf-8") as orders, open(answers, "w", encoding="utf-8") as answers:
+        stage, records = Stage(), Records()
+        for line in orders:
+            said, status = obey(stage, records, line.split())
+            for text in said:
+                print(text, file=answers)
+            print(f"end {status}", file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
