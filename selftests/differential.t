@@ -43,7 +43,6 @@ differences() {
 		packet_too_big_for_client_tcp *.icmp.quote what an ICMP error quotes is translated
 		packet_too_big_for_server_* *.icmp.quote what an ICMP error quotes is translated
 		unreachable_host 3.client.packet an error about the proxy's SYN resets the client
-		reset_by_the_client_while_opening 4.client.* in-tree and here the numbers are the server's
 	END
 }
 
