@@ -16,7 +16,7 @@
 use crate::{
     coexist, gate,
     netfilter::{
-        conntrack::{self, Conn, ConnRef, Event, Status, Tracked},
+        conntrack::{self, Conn, ConnRef, Event, Tracked},
         hook::{point, Hook, Place, Verdict, PRI_BEFORE_CONFIRM},
         pernet,
         route::Routed,
@@ -120,10 +120,7 @@ impl Hook for Relay {
                 Verdict::Drop
             }
             (Phase::Opening { client_isn, .. }, Direction::Original) => {
-                // To a server in a VRF on this host, our SYN comes back from the VRF's device and is
-                // confirmed only now: no packet of the client's can have its entry.
-                let ours = skb.is_local() || !ct.is(Status::Confirmed);
-                let our_syn = ours && segment.is_syn() && segment.seq() == client_isn;
+                let our_syn = skb.is_local() && segment.is_syn() && segment.seq() == client_isn;
                 // A client that gives up: its own sequence numbers are right.
                 if our_syn || segment.is_rst() {
                     Verdict::Accept
