@@ -279,26 +279,24 @@ impl SkBuff {
     ) -> Result {
         let end = thoff.checked_add(segment.header_len()).ok_or(EINVAL)?;
         let check = thoff.checked_add(segment::CHECK.into()).ok_or(EINVAL)?;
-        self.make_writable(end)?;
-        // SAFETY: `end` bytes are linear and ours alone, and a header is longer than its checksum's
-        // offset.
-        unsafe {
-            let data = (*self.as_raw()).data;
-            bindings::rust_helper_inet_proto_csum_replace4(
-                data.add(check).cast(),
-                self.as_raw(),
-                from,
-                to,
-            );
-        }
-        Ok(())
+        self.correct(end, check, from, to)
     }
 
-    fn make_writable(&mut self, end: usize) -> Result {
-        let end = u32::try_from(end)?;
+    /// Makes everything before `end` writable, and corrects the checksum at `check`.
+    fn correct(&mut self, end: usize, check: usize, from: u32, to: u32) -> Result {
+        if check.checked_add(2).ok_or(EINVAL)? > end {
+            return Err(EINVAL);
+        }
+        let writable = u32::try_from(end)?;
         // SAFETY: `self` is valid, and the exclusive borrow lets us change it.
-        if unsafe { bindings::skb_ensure_writable(self.as_raw(), end) } != 0 {
+        if unsafe { bindings::skb_ensure_writable(self.as_raw(), writable) } != 0 {
             return Err(ENOMEM);
+        }
+        // SAFETY: `skb_ensure_writable` has made `end` bytes from `data` on linear and ours alone; the
+        // checksum ends before.
+        unsafe {
+            let check = (*self.as_raw()).data.add(check).cast();
+            bindings::rust_helper_inet_proto_csum_replace4(check, self.as_raw(), from, to);
         }
         Ok(())
     }
@@ -323,22 +321,18 @@ impl SkBuff {
     /// `check`, before the end as well.
     fn replace(&mut self, start: usize, end: usize, check: usize, rewrite: Rewrite) -> Result {
         let field = start.checked_add(rewrite.offset).ok_or(EINVAL)?;
-        if field.checked_add(4).ok_or(EINVAL)? > end || check.checked_add(2).ok_or(EINVAL)? > end {
+        if field.checked_add(4).ok_or(EINVAL)? > end {
             return Err(EINVAL);
         }
         let end = field.max(check).wrapping_add(4).min(end);
-        self.make_writable(end)?;
-        // SAFETY: `make_writable` has made `end` bytes from `data` on linear and ours alone;
-        // field and checksum end before.
+        let summed = |value| timestamp::as_summed(value, rewrite.offset);
+        self.correct(end, check, summed(rewrite.old), summed(rewrite.new))?;
+        // SAFETY: `correct` has made `end` bytes from `data` on linear and ours alone, and the field ends
+        // before.
         unsafe {
-            let data = (*self.as_raw()).data;
-            bindings::rust_helper_inet_proto_csum_replace4(
-                data.add(check).cast(),
-                self.as_raw(),
-                timestamp::as_summed(rewrite.old, rewrite.offset),
-                timestamp::as_summed(rewrite.new, rewrite.offset),
-            );
-            data.add(field)
+            (*self.as_raw())
+                .data
+                .add(field)
                 .cast::<[u8; 4]>()
                 .write_unaligned(rewrite.new.to_be_bytes());
         }
