@@ -26,8 +26,8 @@ differences() {
 		syn_ack_again 5.server.PA.TSecr in-tree the client has seen the second SYN,ACK
 		probe_first_* ends in-tree a client that only probes gets no connection, or one with a wrong number
 		probe_first_* *.packet in-tree a client that only probes gets no connection, or one with a wrong number
-		probe_first_1400_* 2.server.S.seq a probe's number is not taken for that of the first byte
-		probe_first_1400_* 2.server.S.MSS a probe's cookie is not taken for that of another MSS
+		probe_first_* 2.server.S.seq a probe's number is not taken for that of the first byte
+		probe_first_* 2.server.S.MSS a probe's cookie is not taken for that of another MSS
 		port_again_* *.packet in-tree the new connection's SYN gets lost in the old entry
 		port_again_* *.client.PA.* in-tree the new connection's numbers are not translated
 		port_again_after_reboot ends in-tree the client gets no new connection
