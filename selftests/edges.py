@@ -349,6 +349,9 @@ def come_again(talk):
     """The ends anew, on the same ports."""
     old = talk.client, talk.server
     talk.set_ends(isn=absolute(old[0].isn, 1 << 24), server_isn=absolute(old[1].isn, 1 << 25))
+    # A server that waits out the old connection takes no SYN with an older time: RFC 7323 section 5.
+    talk.client.first_clock = absolute(old[0].first_clock, old[0].clock + 1000)
+    talk.server.peer_clock = talk.client.first_clock
     return old
 
 
