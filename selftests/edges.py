@@ -769,10 +769,16 @@ def shortest(talk):
     return start_of_tcp(b"\x45" if talk.stage.family == 4 else b"\x60") + 8
 
 
+def forget_mtu(talk):
+    """What the firewall itself has learnt of a path."""
+    subprocess.run(["ip", f"-{talk.stage.family}", "route", "flush", "cache"], check=True)
+
+
 @scenario("forward", "gate", side=("client", "server"), quote=("short", "tcp", "all"))
 def packet_too_big_for(talk, side, quote):
     """From a router on the way to this side's end, about what was sent to it."""
     sender, receiver = ends(talk, side)
+    forget_mtu(talk)
     talk.open()
     exchange(talk)
     sent = sender.send("PA", bytes(1200))
@@ -1075,7 +1081,7 @@ def local_port_again_after_reboot(talk):
 @scenario("local", quote=("short", "tcp", "all"))
 def local_packet_too_big(talk, quote):
     """The server learns of it; what it knows from an earlier one is forgotten first."""
-    subprocess.run(["ip", f"-{talk.stage.family}", "route", "flush", "cache"], check=True)
+    forget_mtu(talk)
     talk.open()
     local_exchange(talk)
     talk.socket.sendall(bytes(1300))
