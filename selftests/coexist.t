@@ -119,5 +119,6 @@ rule -A
 ok "without our module the kernel's serves a page" page 4015 /64k
 ipt -F FORWARD
 rmmod "$in_tree"
+ok "nothing of the kernel's own is left for the next test" wait_for modprobe -r nft_synproxy
 
 finish
