@@ -103,6 +103,15 @@ ok "and goes round" round_trip '-A user -p tcp -j SYNPROXY --sack-perm --timesta
 ipt -F
 ipt -X user
 
+# The rule of iptables' own libxt_SYNPROXY.t; options.t has the one that is to fail.
+theirs='-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j SYNPROXY --sack-perm --timestamp --wscale 9 --mss 1460'
+for chain in INPUT FORWARD; do
+	# shellcheck disable=SC2086 # a rule is several words
+	ok "the rule of libxt_SYNPROXY.t in $chain is taken" ipt -A $chain $theirs
+	ok "and goes round" round_trip "-A $chain $theirs"
+done
+ipt -F
+
 own_rules
 
 finish
