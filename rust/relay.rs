@@ -172,10 +172,14 @@ impl Hook for Relay {
                 },
                 _,
             ) => {
-                let seq_offset = ct.sequence_offset(segment.ack());
-                let edges = direction == Direction::Original && seq_offset != 0;
-                if edges && prepare_sack(skb, thoff, &segment, seq_offset).is_err() {
-                    return Verdict::Drop;
+                // Rare, so that other packets do not pay for the offset.
+                let is_odd = direction == Direction::Original
+                    && sack::odd_edges(segment.raw_options()).next().is_some();
+                if is_odd {
+                    let seq_offset = ct.sequence_offset(segment.ack());
+                    if prepare_sack(skb, thoff, &segment, seq_offset).is_err() {
+                        return Verdict::Drop;
+                    }
                 }
                 translate(skb, thoff, &segment, direction, timestamp_offset)
             }
