@@ -6,5 +6,6 @@
 
 void rust_helper_set_bit(unsigned int nr, unsigned long *addr)
 {
+	smp_mb__before_atomic();
 	set_bit(nr, addr);
 }

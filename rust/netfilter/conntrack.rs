@@ -120,7 +120,6 @@ impl Conn {
 
     /// Sets a status bit; stores before it are seen by who sees the bit.
     pub fn set(&self, bit: Status) {
-        kernel::sync::barrier::smp_mb();
         // SAFETY: `status` is a valid word that everybody changes atomically.
         unsafe { bindings::rust_helper_set_bit(bit as u32, &raw mut (*self.as_raw()).status) }
     }

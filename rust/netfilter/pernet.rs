@@ -14,6 +14,7 @@ use super::{
     timer::{Tick, Timer},
     Family, Net,
 };
+use core::mem::MaybeUninit;
 use kernel::{
     error::to_result,
     ffi, new_mutex,
@@ -151,8 +152,9 @@ unsafe extern "C" fn init<T: Subsystem>(net: *mut bindings::net) -> ffi::c_int {
     }? Error);
     // SAFETY: The kernel has allocated `size` bytes for us, which nobody reads before, but for
     // `counters` and through the file, and which do not move.
-    match unsafe { init.__pinned_init(slot::<T>(net)) } {
-        Ok(()) => 0,
+    let slot: &'static mut MaybeUninit<Data<T>> = unsafe { &mut *slot::<T>(net).cast() };
+    match slot.write_pin_init(init) {
+        Ok(_) => 0,
         Err(err) => err.to_errno(),
     }
 }
