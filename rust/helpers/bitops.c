@@ -6,6 +6,7 @@
 
 void rust_helper_set_bit(unsigned int nr, unsigned long *addr)
 {
+	/* Who sees the bit sees all that was written before it. */
 	smp_mb__before_atomic();
 	set_bit(nr, addr);
 }
