@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+#ifndef _XT_SYNPROXY_H
+#define _XT_SYNPROXY_H
+
+#include <linux/types.h>
+
+/*
+ * Options of the target "SYNPROXY". The first five are those of revision 0, whose
+ * parameters are a struct nf_synproxy_info (linux/netfilter/nf_synproxy.h).
+ */
+#define XT_SYNPROXY_OPT_MSS		0x01
+#define XT_SYNPROXY_OPT_WSCALE		0x02
+#define XT_SYNPROXY_OPT_SACK_PERM	0x04
+#define XT_SYNPROXY_OPT_TIMESTAMP	0x08
+#define XT_SYNPROXY_OPT_ECN		0x10
+#define XT_SYNPROXY_OPT_DEFER		0x20
+#define XT_SYNPROXY_OPT_WINDOW		0x40
+#define XT_SYNPROXY_OPT_TIMEOUT		0x80
+#define XT_SYNPROXY_OPT_MASK		0xff
+
+/* How long a client may wait, in seconds; the default is 30. */
+#define XT_SYNPROXY_TIMEOUT_MAX		3600
+
+/**
+ * struct xt_synproxy_info - the target "SYNPROXY", revision 1
+ * @options: bits XT_SYNPROXY_OPT_*; what a clear bit is about is 0
+ * @wscale: window scale of the server, 0 to 14
+ * @reserved0: 0
+ * @mss: MSS of the server in bytes, 1 to 65535
+ * @window: window shown to a client that is to wait, in bytes, 1 to 65535
+ * @timeout: how long it may wait for a verdict, in seconds, 1 to
+ *	XT_SYNPROXY_TIMEOUT_MAX
+ * @reserved: 0, for options to come
+ *
+ * All in host byte order.
+ */
+struct xt_synproxy_info {
+	__u16 options;
+	__u8 wscale;
+	__u8 reserved0;
+	__u16 mss;
+	__u16 window;
+	__u32 timeout;
+	__u32 reserved[5];
+};
+
+#endif /* _XT_SYNPROXY_H */
