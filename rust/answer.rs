@@ -31,14 +31,15 @@ pub(crate) fn immediate(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule) {
     answer(net, skb, syn, rule, 0, As::Untracked);
 }
 
-/// Answers a SYN with a fresh entry, which goes with it. The window shows the engine a first flight.
+/// Answers a SYN whose client is to wait. A fresh entry goes with it. The window is what the engine is
+/// to see.
 pub(crate) fn deferred(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule) {
-    answer(net, skb, syn, rule, rule.first_flight(), As::Reply);
+    answer(net, skb, syn, rule, rule.window(), As::Reply);
 }
 
 /// The same for a SYN whose entry has just been deleted.
 pub(crate) fn deferred_untracked(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule) {
-    answer(net, skb, syn, rule, rule.first_flight(), As::Untracked);
+    answer(net, skb, syn, rule, rule.window(), As::Untracked);
 }
 
 /// The connection of `skb` as its client sees it: before any translation of addresses, so that a

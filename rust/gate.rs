@@ -4,8 +4,8 @@
 //!
 //! A waiting client is a confirmed conntrack entry and nothing else. Conntrack owns it: it frees it
 //! at its timeout, with `conntrack -D`, with its namespace. We change it in two places only. `enter`
-//! fills it while it is still unconfirmed, and so known to one CPU; `open` takes it by one
-//! compare-and-exchange on the last word and then deletes it. Everybody else reads. A client that
+//! fills it while it is still unconfirmed, and so known to one CPU; `take` ends its wait by one
+//! compare-and-exchange on the last word, and who has won that deletes it. Everybody else reads. A client that
 //! resets ends its own entry: conntrack deletes what has never seen a reply. When the module
 //! goes, `relay` deletes what waits; should an entry be missed, the kernel's own guard (see
 //! `conntrack::hold`) drops its packets without us, until it times out.
@@ -15,18 +15,73 @@ use crate::{
     netfilter::{
         conntrack::{self, Conn, Status},
         hook::Verdict,
+        pernet,
         skb::SkBuff,
-        Net,
+        sync::LockBh,
+        tcp_clock_ms, Net,
     },
+    relay::Relay,
     stats::{self, Counter},
     tcp::{
+        census::Census,
         state::{self, Marks, COOKIE_LIFE},
-        Phase, Segment,
+        Phase, Rule, Segment, Waiting,
     },
 };
+use kernel::{
+    prelude::*,
+    sync::atomic::{Atomic, Relaxed},
+};
 
-/// How long a client may wait for a verdict, in seconds.
-const GATE_TIMEOUT: u32 = 30;
+/// How many clients of a namespace wait, or did in vain: what their entries may take of conntrack's
+/// table is limited.
+#[pin_data]
+pub(crate) struct Gate {
+    #[pin]
+    census: LockBh<Census>,
+    /// What it has counted last, so that who is not concerned takes no lock.
+    total: Atomic<u32>,
+}
+
+impl Gate {
+    /// A gate at which nobody waits.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            census <- LockBh::new(Census::new()),
+            total: Atomic::new(0),
+        })
+    }
+
+    fn count<R>(&self, f: impl FnOnce(&mut Census, u32) -> R) -> R {
+        self.census.with(|census| {
+            let now_ms = tcp_clock_ms();
+            let result = f(census, now_ms);
+            self.total.store(census.total(now_ms), Relaxed);
+            result
+        })
+    }
+
+    fn enter(&self, life: u32) -> bool {
+        let limit = u64::from(conntrack::max())
+            .wrapping_mul(SHARE_PERCENT)
+            .wrapping_div(100);
+        // CAST: A part of what fits.
+        self.count(|census, now_ms| census.enter(now_ms, life, limit as u32))
+    }
+
+    fn leave(&self, ct: &Conn) {
+        self.count(|census, now_ms| census.leave(now_ms, ct.expires()));
+    }
+}
+
+/// What clients at the gates of a namespace may take of conntrack's table, in percent.
+const SHARE_PERCENT: u64 = 50;
+
+/// Whether nobody waits, and no connection is being opened.
+pub(crate) fn is_idle(net: &Net) -> bool {
+    let state = pernet::state::<Relay>(net);
+    state.gate.total.load(Relaxed) == 0 && state.pending.is_empty()
+}
 
 /// Where the connection stands.
 pub(crate) fn phase(ct: &Conn) -> Phase {
@@ -64,25 +119,85 @@ pub(crate) fn is_new_syn(phase: &Phase, segment: &Segment) -> bool {
     segment.is_syn() && phase.client_isn().is_some_and(|isn| isn != segment.seq())
 }
 
+/// Takes the client of `ct` out of those that wait: to open its connection, or because it has ended.
+/// Of several callers one is told that it did.
+pub(crate) fn take(net: &Net, ct: &Conn) -> bool {
+    let taken = ct.synproxy().is_some_and(|words| {
+        let [_, _, last] = words.load();
+        state::is_held(last) && words.swap_last(last, state::taken(last))
+    });
+    if taken {
+        pernet::state::<Relay>(net).gate.leave(ct);
+    }
+    taken
+}
+
+/// Ends the wait of `ct`.
+pub(crate) fn end(net: &Net, ct: &Conn) {
+    take(net, ct);
+    ct.delete();
+}
+
+/// Refuses the client of `ct` from now on.
+pub(crate) fn bar(net: &Net, ct: &Conn) {
+    let barred = ct.synproxy().is_some_and(|words| {
+        let [_, _, last] = words.load();
+        state::late(last).is_some_and(|late| words.swap_last(last, late))
+    });
+    if barred {
+        pernet::state::<Relay>(net).pending.remove(ct);
+        stats::count(net, Counter::Contradictions);
+    }
+}
+
+/// The client of `ct` has turned out to be `right`, not `wrong`.
+pub(crate) fn correct(net: &Net, ct: &Conn, wrong: &Waiting, right: &Waiting) {
+    let right = Waiting {
+        budget: wrong.budget,
+        ..*right
+    };
+    let ([_, _, old], [isn, _, new]) = (wrong.pack(), right.pack());
+    if ct
+        .synproxy()
+        .is_some_and(|words| words.swap_last(old, new) && words.set_first(isn))
+    {
+        pernet::state::<Relay>(net).pending.remove(ct);
+    }
+}
+
 /// The ACK of a client at the rule for `--none`: with a valid cookie it makes the packet's new entry
-/// a waiting one. Data that comes with it was not seen by an engine and is sent again.
-pub(crate) fn enter(net: &Net, skb: &mut SkBuff, ack: &Segment) -> Verdict {
+/// a waiting one, or makes one where conntrack has refused to. Data that comes with it was not seen by
+/// an engine and is sent again.
+pub(crate) fn enter(net: &Net, skb: &mut SkBuff, ack: &Segment, rule: &Rule) -> Verdict {
     // In silence: a segment of a good client that was overtaken has a bad cookie, too.
     let Some(waiting) = answer::client(skb, ack) else {
         stats::count(net, Counter::CookieInvalid);
         return Verdict::Drop;
     };
     stats::count(net, Counter::CookieValid);
-    match conntrack::hold(
-        skb,
-        waiting.pack(),
-        GATE_TIMEOUT.saturating_add(COOKIE_LIFE),
-    ) {
+    let waiting = Waiting {
+        budget: rule.window().into(),
+        ..waiting
+    };
+    let life = rule.timeout().saturating_add(COOKIE_LIFE);
+    let gate = &pernet::state::<Relay>(net).gate;
+    if !gate.enter(life) {
+        stats::count(net, Counter::GateFull);
+        return Verdict::Drop;
+    }
+    let held = match answer::client_flow(skb, ack) {
+        Some(flow) if !skb.is_tracked() => conntrack::make(net, &flow, waiting.pack(), life),
+        _ => conntrack::hold(skb, waiting.pack(), life),
+    };
+    match held {
         Ok(()) => {
             stats::count(net, Counter::InProgress);
             Verdict::Consume
         }
-        Err(_) => Verdict::Drop,
+        Err(_) => {
+            gate.count(|census, now_ms| census.leave(now_ms, life));
+            Verdict::Drop
+        }
     }
 }
 

@@ -3,23 +3,29 @@
 //! A SYN proxy that lets no packet out before it knows the protocol.
 //!
 //! A packet's way: a rule hands it to [`target`]; a SYN is answered by [`answer`]; the ACK of a
-//! valid cookie makes an entry in [`gate`]; a packet with a verdict opens the connection in
-//! [`open`]; what the server answers, and all that follows, passes [`relay`]. [`stats`] counts.
+//! valid cookie makes an entry in [`gate`]; what its client sends then is kept by [`hold`]; a packet
+//! with a verdict opens the connection in [`open`]; what the server answers, and all that follows,
+//! passes [`relay`]. [`pending`] has what is under way meanwhile, and [`stats`] counts.
 
 use kernel::prelude::*;
 
 mod answer;
 mod coexist;
 mod gate;
+mod hold;
 pub mod netfilter;
 mod open;
+mod pending;
 mod relay;
 mod spstate;
 mod stats;
 mod target;
 pub mod tcp;
 
-use netfilter::{pernet, xtables};
+use netfilter::{
+    abi::{nf_synproxy_info as Plain, xt_synproxy_info as Gated},
+    pernet, xtables,
+};
 
 module! {
     type: SynProxy,
@@ -40,9 +46,13 @@ module! {
 #[pin_data]
 struct SynProxy {
     #[pin]
-    target: xtables::TargetRegistration<target::SynProxyV0<false>>,
+    target: xtables::TargetRegistration<target::SynProxy<Plain, false>>,
     #[pin]
-    target6: xtables::TargetRegistration<target::SynProxyV0<true>>,
+    target6: xtables::TargetRegistration<target::SynProxy<Plain, true>>,
+    #[pin]
+    target_v1: xtables::TargetRegistration<target::SynProxy<Gated, false>>,
+    #[pin]
+    target6_v1: xtables::TargetRegistration<target::SynProxy<Gated, true>>,
     #[pin]
     spstate: xtables::MatchRegistration<spstate::SpState>,
     #[pin]
@@ -59,6 +69,8 @@ impl kernel::InPlaceModule for SynProxy {
                 spstate <- xtables::MatchRegistration::new(module),
                 target <- xtables::TargetRegistration::new(module),
                 target6 <- xtables::TargetRegistration::new(module),
+                target_v1 <- xtables::TargetRegistration::new(module),
+                target6_v1 <- xtables::TargetRegistration::new(module),
             }))
         })
     }

@@ -8,16 +8,13 @@
 //! waiting entry is gone, nothing was sent, and the client's retransmission, whose cookie is still
 //! good, starts at the gate again.
 //!
-//! A SYN that has no answer yet is in its namespace's table, with a reference on its entry, and is
-//! repeated by the namespace's timer; the client cannot do that, as conntrack takes its segments for
-//! INVALID until the server has answered. Whoever ends that (`relay`, with the server's answer or
-//! an ICMP error) takes it out of the table; the timer throws out what is over otherwise: entries that
-//! were deleted, or never confirmed because our SYN was dropped. The lock guards the table alone:
-//! nothing is sent under it. When the namespace or the module goes, the timer is shut down and the
-//! table emptied before conntrack waits for its entries.
+//! A SYN that has no answer yet is in its namespace's table (`pending`), and is repeated by the
+//! namespace's timer; the client cannot do that, as conntrack takes its segments for INVALID until the
+//! server has answered.
 
 use crate::{
     answer, gate,
+    hold::{self, Queue},
     netfilter::{
         conntrack::{self, Conn, ConnRef, Status},
         cookie::Flow,
@@ -25,47 +22,53 @@ use crate::{
         nat, pernet,
         route::{Route, Routed},
         skb::{Manner, OwnedSkb, SkBuff},
-        sync::LockBh,
-        tcp_clock_ms, Net,
+        tcp_clock_ms,
+        xtables::Place,
+        Net,
     },
+    pending,
     relay::Relay,
     stats::{self, Counter},
     tcp::{
         backoff::{Backoff, Step},
-        handshake, state, Phase, Repr, Segment, Waiting,
+        handshake, Phase, Repr, Segment, Waiting,
     },
 };
-use kernel::{
-    prelude::*,
-    rbtree::{RBTree, RBTreeNode},
-};
+use kernel::prelude::*;
 
 /// A verdict has come for a client that waits: `segment` is what it was given on.
+///
+/// It counts only when the client's stream is held from its start to there. An engine that sees
+/// `--in-progress` packets only does not know where the stream starts, and would take data from the
+/// middle for its start.
 pub(crate) fn deferred(
-    net: &Net,
     skb: &SkBuff,
+    place: Place<'_>,
     ct: &Conn,
     waiting: &Waiting,
     segment: &Segment,
 ) -> Verdict {
-    let [_, _, last] = waiting.pack();
-    let corrected = handshake::may_correct(waiting, segment)
-        .then(|| answer::client(skb, segment))
-        .flatten();
-    let waiting = &corrected.unwrap_or(*waiting);
-    if !handshake::may_open(waiting, segment) {
+    let net = place.net;
+    let Some(span) = handshake::span(waiting, segment) else {
         return Verdict::Drop;
-    }
-    // Of two CPUs one opens.
-    if !ct
-        .synproxy()
-        .is_some_and(|words| words.swap_last(last, state::taken(last)))
+    };
+    // A rule in the table mangle comes before the hook that holds.
+    if !hold::reaches(net, ct, &span)
+        && !(hold::waiting(net, ct, waiting, skb, place.thoff, segment)
+            && hold::reaches(net, ct, &span))
     {
         return Verdict::Drop;
     }
+    // Of two CPUs one opens.
+    if segment.payload_len() == 0 || !gate::take(net, ct) {
+        return Verdict::Drop;
+    }
+    let held = pernet::state::<Relay>(net)
+        .pending
+        .remove(ct)
+        .and_then(|pending| pending.held);
     ct.delete();
-    match connect(net, skb, waiting, segment, Some(ct)) {
-        // The data comes again when the server has answered.
+    match connect(net, skb, waiting, segment, Some((ct, held))) {
         Ok(()) => Verdict::Consume,
         Err(_) => Verdict::Drop,
     }
@@ -85,17 +88,22 @@ pub(crate) fn immediate(net: &Net, skb: &SkBuff, ack: &Segment) -> Verdict {
     }
 }
 
-/// Sends the SYN, in the client's name and from its point of view; `old` is the entry of a client
-/// that waited.
+/// Sends the SYN, in the client's name and from its point of view; `waited` is the entry of a client
+/// that did, and what it has sent.
 fn connect(
     net: &Net,
     skb: &SkBuff,
     waiting: &Waiting,
     segment: &Segment,
-    old: Option<&Conn>,
+    waited: Option<(&Conn, Option<Queue>)>,
 ) -> Result {
+    let (old, held) = match waited {
+        Some((old, held)) => (Some(old), held),
+        None => (None, None),
+    };
     let flow = answer::client_flow(skb, segment).ok_or(EINVAL)?;
-    let syn = handshake::syn(waiting, segment);
+    let clock = held.as_ref().and_then(Queue::clock);
+    let syn = handshake::syn(waiting, segment, clock);
     let manner = skb.manner();
     let out = OwnedSkb::tcp(net, flow.client, flow.server, &syn.repr, manner)?;
     let mut out = Routed::new(net, out, skb)?;
@@ -133,7 +141,7 @@ fn connect(
         ct.set_mark(old.mark());
         nat::copy_destination(&ct, old)?;
     }
-    unanswered(
+    pending::unanswered(
         net,
         Unanswered {
             route: out.route().ok_or(EINVAL)?,
@@ -142,6 +150,7 @@ fn connect(
             manner,
             backoff: Backoff::new(tcp_clock_ms()),
         },
+        held,
     )?;
     out.send(net);
     Ok(())
@@ -149,7 +158,7 @@ fn connect(
 
 /// A SYN of ours that the server has not answered.
 #[derive(Clone)]
-struct Unanswered {
+pub(crate) struct Unanswered {
     ct: ConnRef,
     route: Route,
     syn: Repr,
@@ -157,135 +166,42 @@ struct Unanswered {
     backoff: Backoff,
 }
 
-/// The SYNs of a namespace that have no answer yet, by the address of their entry.
-#[pin_data]
-pub(crate) struct Table {
-    #[pin]
-    inner: LockBh<Inner>,
-}
-
-struct Inner {
-    syns: RBTree<usize, Unanswered>,
-    /// Where the timer goes on, when it could not look at all of them in one go.
-    resume: usize,
-    /// When the first of those that it has looked at is due, in milliseconds.
-    soonest: u32,
-}
-
-/// When the timer looks at a SYN first, in milliseconds.
-const FIRST_LOOK_MS: u32 = 1000;
-
-/// How many SYNs the timer looks at under the lock, how many of them it sends then, and how often it does
-/// that before it lets others have the CPU.
-const LOOK_AT: usize = 1024;
-const SEND: usize = 8;
-const ROUNDS: usize = 16;
-const AT_ONCE_MS: u32 = 1;
-
 /// How long an entry is to live beyond the time that its SYN is looked at next, in seconds.
 const MARGIN_S: u32 = 10;
 
-/// What is to be done about a SYN that is due.
-enum Due {
-    Repeat(Unanswered),
-    GiveUp(Unanswered),
+/// What the client of a SYN that was answered has sent meanwhile, and what its packet was like on whose
+/// account the SYN was sent.
+#[derive(Default)]
+pub(crate) struct Answered {
+    pub(crate) held: Option<Queue>,
+    pub(crate) manner: Option<Manner>,
 }
 
-impl Inner {
-    fn new() -> Self {
-        Self {
-            syns: RBTree::new(),
-            resume: 0,
-            soonest: u32::MAX,
-        }
+/// The server, or somebody on the way, has answered the SYN of `ct`.
+pub(crate) fn answered(net: &Net, ct: &Conn) -> Answered {
+    match pernet::state::<Relay>(net).pending.remove(ct) {
+        Some(pending) => Answered {
+            held: pending.held,
+            manner: pending.syn.map(|syn| syn.manner),
+        },
+        None => Answered::default(),
     }
-
-    /// Fills `due`, and answers when to look again, in milliseconds.
-    fn due(&mut self, now_ms: u32, limit: u8, due: &mut [Option<Due>; SEND]) -> Option<u32> {
-        let mut free = due.iter_mut();
-        let mut looked_at = 0;
-        let mut cursor = self.syns.cursor_lower_bound_mut(&self.resume);
-        while let Some(mut at) = cursor {
-            let (key, syn) = at.current_mut();
-            self.resume = *key;
-            if looked_at == LOOK_AT || free.len() == 0 {
-                return Some(AT_ONCE_MS);
-            }
-            looked_at = looked_at.wrapping_add(1);
-            cursor = if syn.is_over(now_ms) {
-                at.remove_current().0
-            } else {
-                match syn.backoff.step(now_ms, limit) {
-                    Step::Wait(ms) => {
-                        self.soonest = self.soonest.min(ms);
-                        at.move_next()
-                    }
-                    Step::Repeat => {
-                        if let Some(slot) = free.next() {
-                            *slot = Some(Due::Repeat(syn.clone()));
-                        }
-                        // Its next time, which is at least a second from now.
-                        self.soonest = self.soonest.min(FIRST_LOOK_MS);
-                        at.move_next()
-                    }
-                    Step::GiveUp => {
-                        let (neighbour, node) = at.remove_current();
-                        if let Some(slot) = free.next() {
-                            *slot = Some(Due::GiveUp(node.to_key_value().1));
-                        }
-                        neighbour
-                    }
-                }
-            };
-        }
-        self.resume = 0;
-        let soonest = core::mem::replace(&mut self.soonest, u32::MAX);
-        (!self.syns.is_empty()).then_some(soonest)
-    }
-}
-
-impl Table {
-    /// An empty table.
-    pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            inner <- LockBh::new(Inner::new()),
-        })
-    }
-
-    /// Forgets all SYNs, and gives back the references on their entries.
-    pub(crate) fn clear(&self) {
-        drop(
-            self.inner
-                .with(|inner| core::mem::replace(&mut inner.syns, RBTree::new())),
-        );
-    }
-}
-
-fn unanswered(net: &Net, syn: Unanswered) -> Result {
-    let node = RBTreeNode::new(syn.ct.address(), syn, GFP_ATOMIC)?;
-    let old = pernet::state::<Relay>(net).inner.with(|inner| {
-        // The timer may have passed its place already.
-        inner.soonest = inner.soonest.min(FIRST_LOOK_MS);
-        inner.syns.insert(node)
-    });
-    drop(old);
-    pernet::within::<Relay>(net, FIRST_LOOK_MS);
-    Ok(())
-}
-
-/// The server, or somebody on the way, has answered the SYN of `ct`. Returns what the client's packet
-/// was like on whose account it was sent.
-pub(crate) fn answered(net: &Net, ct: &Conn) -> Option<Manner> {
-    let syn = pernet::state::<Relay>(net)
-        .inner
-        .with(|inner| inner.syns.remove(&ct.address()))?;
-    Some(syn.manner)
 }
 
 impl Unanswered {
+    /// Its entry.
+    pub(crate) fn entry(&self) -> &Conn {
+        &self.ct
+    }
+
+    /// Whether its time has come, after `limit` repetitions at most.
+    pub(crate) fn step(&mut self, now_ms: u32, limit: u8) -> Step {
+        self.backoff.step(now_ms, limit)
+    }
+
     /// Whether there is nothing to be repeated any more. An entry that is not confirmed is on its way
     /// out with our SYN, or that was dropped.
-    fn is_over(&self, now_ms: u32) -> bool {
+    pub(crate) fn is_over(&self, now_ms: u32) -> bool {
         if !self.ct.is(Status::Confirmed) {
             return self.backoff.wait_ms(now_ms) == 0;
         }
@@ -295,7 +211,7 @@ impl Unanswered {
     }
 
     /// Sends the SYN once more.
-    fn repeat(&self, net: &Net) -> Result {
+    pub(crate) fn repeat(&self, net: &Net) -> Result {
         // Conntrack does not for a SYN that comes again.
         let wait_ms = self.backoff.wait_ms(tcp_clock_ms());
         self.ct.prolong((wait_ms / 1000).saturating_add(MARGIN_S));
@@ -309,7 +225,7 @@ impl Unanswered {
     }
 
     /// Tells the client that there will be no connection.
-    fn give_up(&self, net: &Net) -> Result {
+    pub(crate) fn give_up(&self, net: &Net) -> Result {
         let client_isn = self.syn.seq;
         let words = self.ct.synproxy().ok_or(EINVAL)?;
         let [proxy_isn, ..] = words.load();
@@ -338,28 +254,4 @@ pub(crate) fn aborted(
 ) -> Result<OwnedSkb> {
     let repr = handshake::aborted(proxy_isn, client_isn);
     OwnedSkb::tcp(net, flow.server, flow.client, &repr, manner)
-}
-
-/// Repeats the SYNs whose time has come; answers when to be called again, in milliseconds.
-pub(crate) fn repeat(net: &Net) -> Option<u32> {
-    let limit = net.tcp_syn_retries();
-    let table = pernet::state::<Relay>(net);
-    let mut next = None;
-    for _ in 0..ROUNDS {
-        let mut due = [const { None }; SEND];
-        next = table
-            .inner
-            .with(|inner| inner.due(tcp_clock_ms(), limit, &mut due));
-        for due in due.into_iter().flatten() {
-            // What cannot be sent is as good as lost.
-            let _ = match due {
-                Due::Repeat(syn) => syn.repeat(net),
-                Due::GiveUp(syn) => syn.give_up(net),
-            };
-        }
-        if next != Some(AT_ONCE_MS) {
-            break;
-        }
-    }
-    next
 }

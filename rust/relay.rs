@@ -15,6 +15,7 @@
 
 use crate::{
     coexist, gate,
+    hold::{Hold, Queue},
     netfilter::{
         conntrack::{self, Conn, ConnRef, Event, Tracked},
         hook::{point, Hook, Place, Verdict, PRI_BEFORE_CONFIRM},
@@ -24,12 +25,13 @@ use crate::{
         timer::Tick,
         Net,
     },
-    open,
+    open::{self, Answered},
+    pending,
     stats::{self, Counter, Stats},
     tcp::{
         handshake,
         icmp::{self, Translation},
-        ip, sack,
+        sack,
         timestamp::{self, Direction},
         Phase, Repr, Segment,
     },
@@ -39,20 +41,32 @@ use kernel::prelude::*;
 /// The proxy's part in a namespace.
 pub(crate) struct Relay;
 
+/// What the proxy has in a namespace.
+#[pin_data]
+pub(crate) struct State {
+    #[pin]
+    pub(crate) pending: pending::Table,
+    #[pin]
+    pub(crate) gate: gate::Gate,
+}
+
 static ID: pernet::Id = pernet::Id::new();
 
 impl pernet::Subsystem for Relay {
-    type Hooks = Self;
-    type State = open::Table;
+    type Hooks = (Hold, Self);
+    type State = State;
     type Counter = Counter;
     type File = Stats;
 
-    fn new() -> impl PinInit<open::Table> {
-        open::Table::new()
+    fn new() -> impl PinInit<State> {
+        pin_init!(State {
+            pending <- pending::Table::new(),
+            gate <- gate::Gate::new(),
+        })
     }
 
-    fn stop(state: &open::Table) {
-        state.clear();
+    fn stop(state: &State) {
+        state.pending.clear();
     }
 
     fn id() -> &'static pernet::Id {
@@ -72,7 +86,7 @@ impl pernet::Subsystem for Relay {
 
 impl Tick for Relay {
     fn tick(net: &Net) -> Option<u32> {
-        open::repeat(net)
+        pending::look(net)
     }
 }
 
@@ -105,7 +119,7 @@ impl Hook for Relay {
         if phase.is_none() || skb.is_loopback() {
             return Verdict::Accept;
         }
-        let Some((thoff, segment)) = segment(skb, place) else {
+        let Some((thoff, segment)) = skb.segment(place.family) else {
             return Verdict::Drop;
         };
         coexist::watch(place, &segment);
@@ -115,7 +129,7 @@ impl Hook for Relay {
             (Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone, _) => {
                 if direction == Direction::Original && gate::is_new_syn(&phase, &segment) {
                     // Some rule has taken it for a new connection. The client sends it again.
-                    ct.delete();
+                    gate::end(net, ct);
                 }
                 Verdict::Drop
             }
@@ -185,15 +199,6 @@ impl Hook for Relay {
             }
         }
     }
-}
-
-/// The TCP header of `skb` and where it is; conntrack has put fragments together.
-fn segment(skb: &SkBuff, place: Place<'_>) -> Option<(usize, Segment)> {
-    let transport = skb.transport(place.family)?;
-    if transport.protocol != ip::protocol::TCP || transport.is_later_fragment {
-        return None;
-    }
-    Some((transport.offset, skb.tcp(transport.offset)?))
 }
 
 /// A packet without an entry. Conntrack takes a client's ACK for INVALID while our SYN is on its way,
@@ -300,7 +305,7 @@ fn abort(trigger: &SkBuff, net: &Net, ct: &Conn, proxy_isn: u32, client_isn: u32
         return;
     }
     stats::count(net, Counter::Refused);
-    let manner = open::answered(net, ct).unwrap_or(trigger.manner());
+    let manner = open::answered(net, ct).manner.unwrap_or(trigger.manner());
     let flow = ct.flow();
     ct.delete();
     // A reset that is lost is made good by the one for the client's next packet.
@@ -350,9 +355,14 @@ fn join(
     ct.event(Event::SynProxy);
     ct.event(Event::SeqAdj);
     // Lost packets are made good: the server sends its SYN,ACK again, the client its data.
-    let manner = open::answered(net, ct).unwrap_or(skb.manner());
+    let Answered { held, manner } = open::answered(net, ct);
+    let manner = manner.unwrap_or(skb.manner());
     let _ = to_server(net, skb, ct, &joined.to_server, manner);
     let _ = to_client(net, skb, ct, &joined.to_client);
+    for packet in held.into_iter().flat_map(Queue::release) {
+        stats::count(net, Counter::Held);
+        let _ = forward(net, skb, ct, packet);
+    }
     Verdict::Consume
 }
 
@@ -395,7 +405,12 @@ fn reset_server(net: &Net, trigger: &SkBuff, ct: &Conn, segment: &Segment) -> Re
 fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr, manner: Manner) -> Result {
     let flow = ct.flow();
     let out = OwnedSkb::tcp(net, flow.client, flow.server, repr, manner)?;
-    let mut out = Routed::new(net, out, trigger)?;
+    forward(net, trigger, ct, out)
+}
+
+/// Sends a packet of the client's to the server.
+fn forward(net: &Net, trigger: &SkBuff, ct: &Conn, packet: OwnedSkb) -> Result {
+    let mut out = Routed::new(net, packet, trigger)?;
     conntrack::track_as(net, &mut out, ct)?;
     out.send(net);
     Ok(())

@@ -42,16 +42,22 @@ pub(crate) enum Counter {
     /// Clients that still sent something when their wait had run out: one that is silent by then is
     /// not noticed.
     GateTimeouts,
-    /// Packets that were held until their connection was open.
+    /// Segments that were held until their connection was open.
     Held,
     /// SYNs to a server that were sent again because it did not answer.
     SynRetrans,
     /// ICMP errors about open connections that were translated.
     IcmpErrors,
+    /// Segments that were not held, for lack of room: the client sends them again.
+    HoldFull,
+    /// Clients that came while too many waited.
+    GateFull,
+    /// Clients that were refused as they have sent two versions of their data.
+    Contradictions,
 }
 
 /// The file's columns, in its order: one for each counter.
-const COLUMNS: [(Counter, &str); 13] = [
+const COLUMNS: [(Counter, &str); 16] = [
     (Counter::Entries, "entries"),
     (Counter::SynReceived, "syn_received"),
     (Counter::CookieInvalid, "cookie_invalid"),
@@ -65,6 +71,9 @@ const COLUMNS: [(Counter, &str); 13] = [
     (Counter::Held, "held"),
     (Counter::SynRetrans, "syn_retrans"),
     (Counter::IcmpErrors, "icmp_errors"),
+    (Counter::HoldFull, "hold_full"),
+    (Counter::GateFull, "gate_full"),
+    (Counter::Contradictions, "contradictions"),
 ];
 
 impl Key for Counter {

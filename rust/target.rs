@@ -3,13 +3,14 @@
 //! `-j SYNPROXY`: a packet meets a rule.
 //!
 //! Where the rule stands, and how the packet stands to conntrack, says what is meant: a packet
-//! without an entry is answered at once, as by the in-tree target; one with an entry that the proxy
+//! without an entry is answered at once, as by the in-tree target, unless `--defer` leads it to the
+//! gate; one with an entry that the proxy
 //! knows nothing of is led to the gate; one that waits at the gate is let through.
 
 use crate::{
     answer, coexist, gate,
     netfilter::{
-        abi::nf_synproxy_info as Info,
+        abi::{nf_synproxy_info, xt_synproxy_info},
         conntrack::{Status, Tracked},
         hook::{point, Verdict as HookVerdict},
         may_log, pernet,
@@ -19,37 +20,80 @@ use crate::{
     },
     open,
     relay::Relay,
-    tcp::{handshake::RuleError, ip, timestamp::Direction, Phase, Rule, Segment},
+    tcp::{
+        handshake::{RuleError, MAX_GATE_TIMEOUT},
+        ip,
+        timestamp::Direction,
+        Phase, Rule, Segment,
+    },
 };
-use kernel::prelude::*;
+use core::marker::PhantomData;
+use kernel::{prelude::*, transmute::FromBytes};
 
 /// The hooks from which the target may be reached.
 const HOOKS: u32 = 1 << point::LOCAL_IN | 1 << point::FORWARD;
 
-/// The target, revision 0: its parameters are those of the in-tree target.
-pub(crate) struct SynProxyV0<const IPV6: bool>;
+/// The parameters of a revision.
+pub(crate) trait Parameters: FromBytes + 'static {
+    /// The revision.
+    const REVISION: u8;
 
-impl<const IPV6: bool> SynProxyV0<IPV6> {
+    /// What they mean.
+    fn rule(&self) -> Result<Rule, RuleError>;
+}
+
+/// Those of the in-tree target.
+impl Parameters for nf_synproxy_info {
+    const REVISION: u8 = 0;
+
+    fn rule(&self) -> Result<Rule, RuleError> {
+        Rule::new(self.options, self.wscale, self.mss)
+    }
+}
+
+/// Ours.
+impl Parameters for xt_synproxy_info {
+    const REVISION: u8 = 1;
+
+    fn rule(&self) -> Result<Rule, RuleError> {
+        if self.reserved0 != 0 || self.reserved != [0; 5] {
+            return Err(RuleError::Reserved);
+        }
+        Rule::with_gate(
+            self.options,
+            self.wscale,
+            self.mss,
+            self.window,
+            self.timeout,
+        )
+    }
+}
+
+/// The target with the parameters of a revision.
+pub(crate) struct SynProxy<P: Parameters, const IPV6: bool>(PhantomData<P>);
+
+impl<P: Parameters, const IPV6: bool> SynProxy<P, IPV6> {
     const FAMILY: Family = if IPV6 { Family::Ipv6 } else { Family::Ipv4 };
 }
 
-impl<const IPV6: bool> Extension for SynProxyV0<IPV6> {
+impl<P: Parameters, const IPV6: bool> Extension for SynProxy<P, IPV6> {
     const NAME: &'static str = "SYNPROXY";
-    const REVISION: u8 = 0;
+    const REVISION: u8 = P::REVISION;
     const FAMILY: Option<Family> = Some(Self::FAMILY);
     const PROTOCOL: u16 = ip::protocol::TCP as u16;
     const HOOKS: u32 = HOOKS;
-    type Info = Info;
+    type Info = P;
 
-    fn check(net: &Net, info: &Info) -> Result {
-        Rule::new(info.options, info.wscale, info.mss).map_err(|error| {
+    fn check(net: &Net, info: &P) -> Result {
+        let rule = info.rule().map_err(|error| {
             if may_log() {
                 explain(error);
             }
             EINVAL
         })?;
         coexist::check(net, Self::FAMILY)?;
-        if pernet::activate::<Relay>(net, Self::FAMILY)? && !net.tcp_loose() && may_log() {
+        let is_first = pernet::activate::<Relay>(net, Self::FAMILY)?;
+        if is_first && !rule.defers() && !net.tcp_loose() && may_log() {
             pr_warn!(
                 "nf_conntrack_tcp_loose=0 suits rules for UNTRACKED and INVALID packets; \
                  a rule with spstate --none will open nothing, it needs 1\n"
@@ -61,16 +105,19 @@ impl<const IPV6: bool> Extension for SynProxyV0<IPV6> {
 
 fn explain(error: RuleError) {
     match error {
-        RuleError::Options(bits) => {
-            pr_err!("options: unknown bits {bits:#04x}, expected a subset of 0x1f\n");
-        }
+        RuleError::Options(bits) => pr_err!("options: unknown bits {bits:#x}\n"),
         RuleError::Wscale(shift) => pr_err!("--wscale {shift}: expected 0 to 14\n"),
         RuleError::Mss => pr_err!("--mss 0: expected 1 to 65535\n"),
+        RuleError::Window => pr_err!("--window 0: expected 1 to 65535\n"),
+        RuleError::Timeout(seconds) => {
+            pr_err!("--timeout {seconds}: expected 1 to {MAX_GATE_TIMEOUT}\n");
+        }
+        RuleError::Reserved => pr_err!("what is reserved for later must be 0\n"),
     }
 }
 
-impl<const IPV6: bool> Target for SynProxyV0<IPV6> {
-    fn target(skb: &mut SkBuff, place: Place<'_>, info: &Info) -> Verdict {
+impl<P: Parameters, const IPV6: bool> Target for SynProxy<P, IPV6> {
+    fn target(skb: &mut SkBuff, place: Place<'_>, info: &P) -> Verdict {
         // A user chain of nft is checked without its hooks.
         if place.is_later_fragment
             || 1u32.checked_shl(place.hook.into()).unwrap_or(0) & HOOKS == 0
@@ -79,18 +126,19 @@ impl<const IPV6: bool> Target for SynProxyV0<IPV6> {
         {
             return Verdict::Final(HookVerdict::Drop);
         }
-        let (Some(segment), Ok(rule)) = (
-            skb.tcp(place.thoff),
-            Rule::new(info.options, info.wscale, info.mss),
-        ) else {
+        let (Some(segment), Ok(rule)) = (skb.tcp(place.thoff), info.rule()) else {
             return Verdict::Final(HookVerdict::Drop);
         };
-        judge(skb, place.net, &segment, &rule)
+        judge(skb, place, &segment, &rule)
     }
 }
 
-fn judge(skb: &mut SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verdict {
+fn judge(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule) -> Verdict {
+    let net = place.net;
     let (ct, direction) = match skb.tracked() {
+        Tracked::No | Tracked::Untracked if rule.defers() => {
+            return deferred(skb, net, segment, rule);
+        }
         Tracked::No | Tracked::Untracked => return immediate(skb, net, segment, rule),
         Tracked::Yes { related: true, .. } => return Verdict::Continue,
         Tracked::Yes { ct, direction, .. } => (ct, direction),
@@ -100,7 +148,7 @@ fn judge(skb: &mut SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verdict
     }
     let phase = gate::phase(ct);
     if gate::is_new_syn(&phase, segment) {
-        ct.delete();
+        gate::end(net, ct);
         answer::deferred_untracked(net, skb, segment, rule);
         return Verdict::Final(HookVerdict::Drop);
     }
@@ -114,7 +162,9 @@ fn judge(skb: &mut SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verdict
             Verdict::Final(HookVerdict::Drop)
         }
         Phase::None => deferred(skb, net, segment, rule),
-        Phase::Waiting(waiting) => Verdict::Final(open::deferred(net, skb, ct, &waiting, segment)),
+        Phase::Waiting(waiting) => {
+            Verdict::Final(open::deferred(skb, place, ct, &waiting, segment))
+        }
         Phase::Refused(_) => {
             gate::refuse(net, skb, segment);
             Verdict::Final(HookVerdict::Drop)
@@ -142,7 +192,7 @@ fn deferred(skb: &mut SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verd
         answer::deferred(net, skb, segment, rule);
         Verdict::Final(HookVerdict::Consume)
     } else if segment.is_ack() {
-        Verdict::Final(gate::enter(net, skb, segment))
+        Verdict::Final(gate::enter(net, skb, segment, rule))
     } else {
         Verdict::Continue
     }

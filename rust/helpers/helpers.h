@@ -46,6 +46,7 @@ void rust_helper_skb_reset_network_header(struct sk_buff *skb);
 unsigned int rust_helper_skb_network_offset(const struct sk_buff *skb);
 struct dst_entry *rust_helper_skb_dst(const struct sk_buff *skb);
 void rust_helper_skb_dst_set_noref(struct sk_buff *skb, struct dst_entry *dst);
+u16 rust_helper_skb_gso_size(const struct sk_buff *skb);
 bool rust_helper_skb_is_unicast(const struct sk_buff *skb);
 int rust_helper_skb_iif(const struct sk_buff *skb);
 u32 rust_helper_skb_mark(const struct sk_buff *skb);
@@ -98,17 +99,24 @@ void rust_helper_nf_ct_refresh(struct nf_conn *ct, u32 jiffies);
 unsigned long rust_helper_nf_ct_expires(const struct nf_conn *ct);
 bool rust_helper_nf_is_loopback_packet(const struct sk_buff *skb);
 struct nf_conn *rust_helper_nf_ct_tuplehash_to_ctrack(const struct nf_conntrack_tuple_hash *hash);
+/* In the default zone; NULL when there is no room. */
+struct nf_conn *rust_helper_nf_conntrack_alloc(struct net *net,
+					       const struct nf_conntrack_tuple *orig,
+					       const struct nf_conntrack_tuple *reply);
 const struct nf_conntrack_zone *rust_helper_nf_ct_zone_dflt(void);
 bool rust_helper_tcp_loose(const struct net *net);
 
 /* net/netfilter/nf_conntrack_core.h */
 int rust_helper_nf_conntrack_confirm(struct sk_buff *skb);
+void rust_helper_nf_ct_set_timeout(struct nf_conn *ct, u32 jiffies);
 
 /* net/netfilter/nf_conntrack_extend.h */
 void *rust_helper_nf_ct_ext_find(const struct nf_conn *ct, unsigned int id);
 
 /* net/netfilter/nf_conntrack_ecache.h */
 void rust_helper_nf_conntrack_event_cache(unsigned int event, struct nf_conn *ct);
+bool rust_helper_nf_ct_ecache_ext_add(struct nf_conn *ct);
+void rust_helper_nf_conntrack_event_new(struct nf_conn *ct);
 
 /* What gcc makes of the types that libclang has laid out. */
 struct xt_synproxy_layout {

@@ -14,3 +14,8 @@ int rust_helper_nf_conntrack_confirm(struct sk_buff *skb)
 	local_bh_enable();
 	return verdict;
 }
+
+void rust_helper_nf_ct_set_timeout(struct nf_conn *ct, u32 jiffies)
+{
+	__nf_ct_set_timeout(ct, jiffies);
+}

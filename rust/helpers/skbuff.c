@@ -36,6 +36,11 @@ void rust_helper_skb_dst_set_noref(struct sk_buff *skb, struct dst_entry *dst)
 	skb_dst_set_noref(skb, dst);
 }
 
+u16 rust_helper_skb_gso_size(const struct sk_buff *skb)
+{
+	return skb_shinfo(skb)->gso_size;
+}
+
 bool rust_helper_skb_is_unicast(const struct sk_buff *skb)
 {
 	return skb->pkt_type != PACKET_BROADCAST && skb->pkt_type != PACKET_MULTICAST;

@@ -22,5 +22,6 @@
 #include <net/netfilter/nf_nat.h>
 #include <net/tcp.h>
 
+#include "../../include/uapi/linux/netfilter/xt_SYNPROXY.h"
 #include "../../include/uapi/linux/netfilter/xt_spstate.h"
 #include "../helpers/helpers.h"

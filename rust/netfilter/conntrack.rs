@@ -9,10 +9,11 @@ use super::{
     bindings,
     cookie::Flow,
     hook::point,
+    inet_addr,
     skb::{OwnedSkb, SkBuff},
     Family, Net,
 };
-use crate::tcp::timestamp::Direction;
+use crate::tcp::{ip, timestamp::Direction};
 use core::{
     mem::ManuallyDrop,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -88,6 +89,12 @@ impl SynProxy {
         tsoff.store(words[2], Release);
     }
 
+    /// Changes the first word. Always `true`.
+    pub fn set_first(&self, word: u32) -> bool {
+        self.0[0].store(word, Relaxed);
+        true
+    }
+
     /// Changes the last word from `old` to `new`; of several callers one succeeds.
     pub fn swap_last(&self, old: u32, new: u32) -> bool {
         self.0[2].cmpxchg(old, new, Full).is_ok()
@@ -147,12 +154,14 @@ impl Conn {
         self.extension(Extension::Helper).is_some()
     }
 
-    /// Seconds until the entry expires, rounded down.
+    /// Seconds until the entry expires, rounded up.
     pub fn expires(&self) -> u32 {
         // SAFETY: `self` is valid.
         let jiffies = unsafe { bindings::rust_helper_nf_ct_expires(self.as_raw()) };
+        let hz = hz() as usize;
         jiffies
-            .checked_div(hz() as usize)
+            .saturating_add(hz.saturating_sub(1))
+            .checked_div(hz)
             .map_or(0, |seconds| u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 
@@ -324,6 +333,12 @@ impl Conn {
         core::ptr::from_ref(self).addr()
     }
 
+    /// The entry in the table for the packets of this one, which is not in it any more.
+    pub fn successor(&self) -> Option<ConnRef> {
+        // SAFETY: `self` is valid, and its zone and tuple do not change.
+        unsafe { find(self.net(), self.zone(), self.tuple(Direction::Original)) }
+    }
+
     /// Whether both are the same entry.
     pub fn is_same(&self, other: &Self) -> bool {
         core::ptr::eq(self, other)
@@ -425,9 +440,8 @@ impl SkBuff {
     /// zone.
     pub fn lookup(&self, net: &Net, family: Family) -> Option<ConnRef> {
         let mut tuple = bindings::nf_conntrack_tuple::default();
-        // SAFETY: The packet and the tuple are valid, and the hash is part of the entry that was
-        // found, on which the look-up has taken a reference.
-        let ct = unsafe {
+        // SAFETY: The packet, the tuple and the zone are valid.
+        unsafe {
             let nhoff = bindings::rust_helper_skb_network_offset(self.as_raw());
             if !bindings::nf_ct_get_tuplepr(
                 self.as_raw(),
@@ -438,16 +452,37 @@ impl SkBuff {
             ) {
                 return None;
             }
-            let zone = bindings::rust_helper_nf_ct_zone_dflt();
-            let hash = bindings::nf_conntrack_find_get(net.as_raw(), zone, &tuple);
-            if hash.is_null() {
-                return None;
-            }
-            bindings::rust_helper_nf_ct_tuplehash_to_ctrack(hash)
-        };
-        // INVARIANT: The reference is ours.
-        Some(ConnRef(NonNull::new(ct)?))
+            find(net, bindings::rust_helper_nf_ct_zone_dflt(), &tuple)
+        }
     }
+
+    /// Whether the packet has an entry.
+    pub fn is_tracked(&self) -> bool {
+        matches!(self.tracked(), Tracked::Yes { .. })
+    }
+}
+
+/// Looks an entry up in the table.
+///
+/// # Safety
+///
+/// `zone` must be valid.
+unsafe fn find(
+    net: &Net,
+    zone: *const bindings::nf_conntrack_zone,
+    tuple: &bindings::nf_conntrack_tuple,
+) -> Option<ConnRef> {
+    // SAFETY: All is valid. The hash is part of the entry that was found, on which the look-up has taken
+    // a reference.
+    let ct = unsafe {
+        let hash = bindings::nf_conntrack_find_get(net.as_raw(), zone, tuple);
+        if hash.is_null() {
+            return None;
+        }
+        bindings::rust_helper_nf_ct_tuplehash_to_ctrack(hash)
+    };
+    // INVARIANT: The reference is ours.
+    Some(ConnRef(NonNull::new(ct)?))
 }
 
 /// A reference on an entry.
@@ -536,6 +571,67 @@ pub fn hold(skb: &mut SkBuff, words: [u32; 3], seconds: u32) -> Result {
     } else {
         Err(EAGAIN)
     }
+}
+
+/// Puts an entry into the table for a client of which conntrack knows nothing: as [`hold`] does, in the
+/// default zone.
+///
+/// # Errors
+///
+/// `EEXIST` when there is one; `ENOMEM` when there is no room.
+pub fn make(net: &Net, flow: &Flow, words: [u32; 3], seconds: u32) -> Result {
+    let mut tuple = bindings::nf_conntrack_tuple::default();
+    tuple.src.l3num = Family::of(flow.client.ip()) as u16;
+    tuple.src.u3 = inet_addr(flow.client.ip());
+    tuple.src.u.all = flow.client.port().to_be();
+    tuple.dst.u3 = inet_addr(flow.server.ip());
+    tuple.dst.u.all = flow.server.port().to_be();
+    tuple.dst.protonum = ip::protocol::TCP;
+    let mut reply = bindings::nf_conntrack_tuple::default();
+    // SAFETY: Everything is valid; the entry is ours alone until it is in the table, and goes back to
+    // the allocator if it does not get there. In the table, it holds a reference of its own.
+    unsafe {
+        if !bindings::nf_ct_invert_tuple(&mut reply, &tuple) {
+            return Err(EINVAL);
+        }
+        let ptr = bindings::rust_helper_nf_conntrack_alloc(net.as_raw(), &tuple, &reply);
+        if ptr.is_null() {
+            return Err(ENOMEM);
+        }
+        let added = bindings::nf_ct_ext_add(
+            ptr,
+            Extension::SynProxy as u32,
+            kernel::bindings::GFP_ATOMIC,
+        );
+        if added.is_null() {
+            bindings::nf_conntrack_free(ptr);
+            return Err(ENOMEM);
+        }
+        bindings::rust_helper_nf_ct_ecache_ext_add(ptr);
+        let ct = Conn::from_raw(ptr);
+        ct.synproxy().ok_or(EINVAL)?.store(words);
+        (*ptr).proto.tcp.state = bindings::tcp_conntrack_TCP_CONNTRACK_ESTABLISHED as u8;
+        for seen in &mut (*ptr).proto.tcp.seen {
+            seen.flags = bindings::IP_CT_TCP_FLAG_BE_LIBERAL as u8;
+        }
+        for bit in [Status::SeqAdjust, Status::FixedTimeout, Status::Confirmed] {
+            ct.set(bit);
+        }
+        bindings::rust_helper_nf_ct_set_timeout(ptr, seconds.saturating_mul(hz()));
+        if let Err(error) = to_result(bindings::nf_conntrack_hash_check_insert(ptr)) {
+            bindings::nf_conntrack_free(ptr);
+            return Err(error);
+        }
+        bindings::rust_helper_nf_conntrack_event_new(ptr);
+        bindings::rust_helper_nf_ct_put(ptr);
+    }
+    Ok(())
+}
+
+/// How many entries there may be, `net.netfilter.nf_conntrack_max`.
+pub fn max() -> u32 {
+    // SAFETY: A word that is read whole.
+    unsafe { (&raw const bindings::nf_conntrack_max).read_volatile() }
 }
 
 /// What a packet's new entry is to be like.

@@ -21,6 +21,9 @@ pub mod point {
     pub const POST_ROUTING: u8 = bindings::nf_inet_hooks_NF_INET_POST_ROUTING as u8;
 }
 
+/// Between the tables mangle and filter.
+pub const PRI_BEHIND_MANGLE: i32 = bindings::nf_ip_hook_priorities_NF_IP_PRI_MANGLE + 1;
+
 /// Right before conntrack confirms and adjusts: in IPv6 it does so at `NF_IP6_PRI_LAST - 1` in
 /// LOCAL_IN, else at the last priority that there is.
 pub const PRI_BEFORE_CONFIRM: i32 = bindings::nf_ip_hook_priorities_NF_IP_PRI_CONNTRACK_CONFIRM - 2;
@@ -63,6 +66,8 @@ pub struct Place<'a> {
     pub net: &'a Net,
     /// The version of IP.
     pub family: Family,
+    /// The hook point, see [`point`].
+    pub hook: u8,
 }
 
 /// A function that sees every packet at some points.
@@ -92,12 +97,55 @@ unsafe extern "C" fn hook<T: Hook, const IPV6: bool>(
         let place = Place {
             net: Net::from_raw((*state).net),
             family: if IPV6 { Family::Ipv6 } else { Family::Ipv4 },
+            hook: (*state).hook,
         };
         T::judge(SkBuff::from_raw(skb), place).into_raw(skb)
     }
 }
 
-/// The hooks of `T` in one namespace.
+/// Several hooks that come and go together.
+pub trait Hooks: 'static {
+    /// Adds them to `ops`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    fn add(family: Family, ops: &mut Ops) -> Result;
+}
+
+/// Hooks that are to be registered.
+pub struct Ops(KVec<bindings::nf_hook_ops>);
+
+impl Ops {
+    /// More than any set has.
+    const MAX: usize = 8;
+
+    fn add<T: Hook>(&mut self, family: Family) -> Result {
+        for (hooknum, priority) in T::POINTS {
+            let entry = bindings::nf_hook_ops {
+                hook: Some(match family {
+                    Family::Ipv4 => hook::<T, false>,
+                    Family::Ipv6 => hook::<T, true>,
+                }),
+                pf: family as u8,
+                hooknum: u32::from(*hooknum),
+                priority: *priority,
+                ..Default::default()
+            };
+            self.0.push_within_capacity(entry)?;
+        }
+        Ok(())
+    }
+}
+
+impl<A: Hook, B: Hook> Hooks for (A, B) {
+    fn add(family: Family, ops: &mut Ops) -> Result {
+        ops.add::<A>(family)?;
+        ops.add::<B>(family)
+    }
+}
+
+/// Hooks in one namespace.
 ///
 /// # Invariants
 ///
@@ -122,21 +170,10 @@ impl Registration {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) unsafe fn new<T: Hook>(net: &Net, family: Family) -> Result<Self> {
-        let mut ops = KVec::with_capacity(T::POINTS.len(), GFP_KERNEL)?;
-        for (hooknum, priority) in T::POINTS {
-            let entry = bindings::nf_hook_ops {
-                hook: Some(match family {
-                    Family::Ipv4 => hook::<T, false>,
-                    Family::Ipv6 => hook::<T, true>,
-                }),
-                pf: family as u8,
-                hooknum: u32::from(*hooknum),
-                priority: *priority,
-                ..Default::default()
-            };
-            ops.push(entry, GFP_KERNEL)?;
-        }
+    pub(super) unsafe fn new<T: Hooks>(net: &Net, family: Family) -> Result<Self> {
+        let mut ops = Ops(KVec::with_capacity(Ops::MAX, GFP_KERNEL)?);
+        T::add(family, &mut ops)?;
+        let Ops(ops) = ops;
         let count = u32::try_from(ops.len())?;
         // SAFETY: The array lives on the heap until after it is unregistered.
         to_result(unsafe { bindings::nf_register_net_hooks(net.as_raw(), ops.as_ptr(), count) })?;

@@ -7,7 +7,7 @@
 use super::{
     bindings,
     conntrack::Use,
-    hook::{Hook, Registration as Hooks},
+    hook::{self, Hooks},
     neighbours,
     percpu::{Counters, Key},
     proc::{File, Show},
@@ -33,7 +33,7 @@ use kernel::{
 /// followed by `iptables-restore` must not tear open connections.
 struct Active {
     // Dropped in this order: no hook of ours runs without conntrack.
-    hooks: Hooks,
+    hooks: hook::Registration,
     _conntrack: Use,
 }
 
@@ -60,7 +60,7 @@ struct Data<T: Subsystem> {
 /// What is kept for each namespace, and what happens when it goes.
 pub trait Subsystem: Tick {
     /// The hooks of a namespace with a rule.
-    type Hooks: Hook;
+    type Hooks: Hooks;
 
     /// What a namespace has, with or without a rule.
     type State: Send + Sync;
@@ -241,8 +241,12 @@ pub fn activate<T: Subsystem>(net: &Net, family: Family) -> Result<bool> {
     let first = slot.is_none();
     if first {
         // SAFETY: `exit` drops both before the namespace goes.
-        let (conntrack, hooks) =
-            unsafe { (Use::new(net, family)?, Hooks::new::<T::Hooks>(net, family)?) };
+        let (conntrack, hooks) = unsafe {
+            (
+                Use::new(net, family)?,
+                hook::Registration::new::<T::Hooks>(net, family)?,
+            )
+        };
         *slot = Some(Active {
             hooks,
             _conntrack: conntrack,

@@ -176,6 +176,13 @@ impl SkBuff {
         }
     }
 
+    /// How much of its payload goes into one segment, when the packet stands for several; 0 for a single
+    /// one.
+    pub fn gso_size(&self) -> usize {
+        // SAFETY: `self` is valid.
+        unsafe { bindings::rust_helper_skb_gso_size(self.as_raw()).into() }
+    }
+
     /// Reads the TCP header at `thoff`, an offset from the start of the packet in bytes; `None` when
     /// it is malformed or cut short.
     pub fn tcp(&self, thoff: usize) -> Option<Segment> {
@@ -189,6 +196,15 @@ impl SkBuff {
             return None;
         }
         Segment::new(bytes, self.len().checked_sub(thoff)?)
+    }
+
+    /// The TCP header and where it is, in a packet that conntrack has put together of its fragments.
+    pub fn segment(&self, family: Family) -> Option<(usize, Segment)> {
+        let transport = self.transport(family)?;
+        if transport.protocol != ip::protocol::TCP || transport.is_later_fragment {
+            return None;
+        }
+        Some((transport.offset, self.tcp(transport.offset)?))
     }
 
     /// Whether the TCP checksum is right, as far as the hardware has not checked it already.
@@ -351,12 +367,29 @@ pub struct IcmpError {
     pub quote: icmp::Quote,
 }
 
+/// A part of the data that a packet carries.
+pub struct Part<'a> {
+    /// The packet.
+    pub packet: &'a SkBuff,
+    /// Offset of its TCP header in bytes.
+    pub thoff: usize,
+    /// That header.
+    pub segment: &'a Segment,
+    /// First byte of the payload that is in it.
+    pub from: usize,
+    /// Length in bytes.
+    pub len: usize,
+}
+
 /// A packet of our own making.
 ///
 /// # Invariants
 ///
 /// Points to an skb that nobody else knows; it is freed with the value.
 pub struct OwnedSkb(NonNull<bindings::sk_buff>);
+
+// SAFETY: Nobody else knows the skb, and any CPU may free it.
+unsafe impl Send for OwnedSkb {}
 
 impl OwnedSkb {
     /// Builds a TCP packet without payload, with the addresses and ports given.
@@ -371,17 +404,6 @@ impl OwnedSkb {
         tcp: &Repr,
         manner: Manner,
     ) -> Result<Self> {
-        let family = Family::of(src.ip());
-        let ip = ip::Repr {
-            src: src.ip(),
-            dst: dst.ip(),
-            traffic_class: manner.traffic_class,
-            hop_limit: net.default_hop_limit(family),
-        };
-        let mut ip_header = [0; ip::MAX_HEADER_LEN];
-        let ip_len = ip.emit(&mut ip_header).ok_or(EINVAL)?;
-        let ip_header = ip_header.get(..ip_len).ok_or(EINVAL)?;
-
         let tcp = Repr {
             src_port: src.port(),
             dst_port: dst.port(),
@@ -390,8 +412,48 @@ impl OwnedSkb {
         let mut header = [0; segment::MAX_HEADER_LEN];
         let len = tcp.emit(&mut header);
         let header = header.get_mut(..len).ok_or(EINVAL)?;
-        // At most MAX_HEADER_LEN: fits.
-        let len = len as u32;
+        Self::build(net, (src.ip(), dst.ip()), header, None, manner)
+    }
+
+    /// Builds a packet with what `part` tells of a packet that carries data.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for addresses of different versions, or when the packet ends before; `ENOMEM`.
+    pub fn copy(
+        net: &Net,
+        src: SocketAddr,
+        dst: SocketAddr,
+        part: &Part<'_>,
+        manner: Manner,
+    ) -> Result<Self> {
+        let mut header = [0; segment::MAX_HEADER_LEN];
+        let ports = (src.port(), dst.port());
+        let len = part.segment.cut(part.from, part.len, ports, &mut header);
+        let header = header.get_mut(..len).ok_or(EINVAL)?;
+        Self::build(net, (src.ip(), dst.ip()), header, Some(part), manner)
+    }
+
+    fn build(
+        net: &Net,
+        (src, dst): (IpAddr, IpAddr),
+        header: &mut [u8],
+        part: Option<&Part<'_>>,
+        manner: Manner,
+    ) -> Result<Self> {
+        let family = Family::of(src);
+        let ip = ip::Repr {
+            src,
+            dst,
+            traffic_class: manner.traffic_class,
+            hop_limit: net.default_hop_limit(family),
+        };
+        let mut ip_header = [0; ip::MAX_HEADER_LEN];
+        let ip_len = ip.emit(&mut ip_header).ok_or(EINVAL)?;
+        let ip_header = ip_header.get(..ip_len).ok_or(EINVAL)?;
+
+        let payload = part.map_or(0, |part| part.len);
+        let len = u32::try_from(header.len().checked_add(payload).ok_or(EINVAL)?)?;
         // SAFETY: May be called at any time, with addresses that outlive it.
         let sum = unsafe {
             match (ip.src, ip.dst) {
@@ -419,14 +481,28 @@ impl OwnedSkb {
         // SAFETY: May be called at any time.
         let skb = NonNull::new(unsafe { bindings::rust_helper_alloc_skb(size) }).ok_or(ENOMEM)?;
         // INVARIANT: Fresh from the allocator.
-        let skb = Self(skb);
+        let mut skb = Self(skb);
         // SAFETY: The skb is empty and has room for `size` bytes.
         unsafe {
             bindings::rust_helper_skb_reserve(skb.as_raw(), headroom);
             bindings::rust_helper_skb_reset_network_header(skb.as_raw());
         }
-        skb.put(ip_header);
-        skb.put(header);
+        // Room for all of this was allocated.
+        for bytes in [ip_header, header] {
+            for (to, from) in skb.put(bytes.len()).iter_mut().zip(bytes) {
+                *to = *from;
+            }
+        }
+        if let Some(part) = part {
+            let offset = part
+                .thoff
+                .checked_add(part.segment.header_len())
+                .and_then(|payload| payload.checked_add(part.from))
+                .ok_or(EINVAL)?;
+            if !part.packet.read(offset, skb.put(part.len)) {
+                return Err(EINVAL);
+            }
+        }
         let ethertype = match family {
             Family::Ipv4 => ETH_P_IP,
             Family::Ipv6 => ETH_P_IPV6,
@@ -442,6 +518,30 @@ impl OwnedSkb {
         Ok(skb)
     }
 
+    /// The packet's bytes, from the IP header on; its checksums are still to be made.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: The skb is ours, and `build` has made it linear.
+        unsafe {
+            let skb = &*self.as_raw();
+            core::slice::from_raw_parts(skb.data, skb.len as usize)
+        }
+    }
+
+    /// The packet's bytes, to be changed.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: As above; no clone shares the data.
+        unsafe {
+            let skb = &*self.as_raw();
+            core::slice::from_raw_parts_mut(skb.data, skb.len as usize)
+        }
+    }
+
+    /// How much memory the packet takes, in bytes.
+    pub fn true_size(&self) -> usize {
+        // SAFETY: The skb is ours.
+        unsafe { (*self.as_raw()).truesize as usize }
+    }
+
     /// The version of IP.
     pub fn family(&self) -> Family {
         // SAFETY: The skb is ours.
@@ -452,11 +552,13 @@ impl OwnedSkb {
         }
     }
 
-    fn put(&self, bytes: &[u8]) {
-        // SAFETY: `tcp` has allocated room for all that it puts.
+    /// `len` bytes more at the end, for which there must be room.
+    fn put(&mut self, len: usize) -> &mut [u8] {
+        // SAFETY: `build` has allocated room for all that it puts; zeroed, they are valid bytes.
         unsafe {
-            let to = bindings::skb_put(self.as_raw(), bytes.len() as u32);
-            core::ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast(), bytes.len());
+            let to: *mut u8 = bindings::skb_put(self.as_raw(), len as u32).cast();
+            to.write_bytes(0, len);
+            core::slice::from_raw_parts_mut(to, len)
         }
     }
 

@@ -11,7 +11,7 @@
 //!   | ACK                      |                          |
 //!   |------------------------->| accept()                 |
 //!   | data                     |                          |
-//!   |------------------------->| may_open(), syn()  SYN   |
+//!   |------------------------->| hold, syn()    SYN   |
 //!   |                          |------------------------->|
 //!   |                          |                  SYN,ACK |
 //!   |                          |<-------------------------|
@@ -19,6 +19,7 @@
 //!   |<-------------------------|------------------------->|
 //! ```
 
+use super::hold::Span;
 use super::options::{Options, Timestamps, MAX_WSCALE};
 use super::segment::{flags, Repr, Segment};
 use super::state::Waiting;
@@ -36,30 +37,51 @@ pub mod rule_bits {
     pub const TIMESTAMP: u8 = 0x08;
     /// `--ecn`
     pub const ECN: u8 = 0x10;
-    /// All that there are.
+    /// All of revision 0.
     pub const ALL: u8 = 0x1f;
+    /// `--defer`, of `include/uapi/linux/netfilter/xt_SYNPROXY.h`, as are those that follow.
+    pub const DEFER: u16 = 0x20;
+    /// `--window`
+    pub const WINDOW: u16 = 0x40;
+    /// `--timeout`
+    pub const TIMEOUT: u16 = 0x80;
 }
 
 /// Segments that a first flight has, RFC 6928.
 pub const FIRST_FLIGHT: u16 = 10;
 
-/// What a rule of the operator says: the options of the server behind it.
+/// How long a client may wait for a verdict without `--timeout`, in seconds.
+pub const GATE_TIMEOUT: u32 = 30;
+
+/// The longest `--timeout`, in seconds.
+pub const MAX_GATE_TIMEOUT: u32 = 3600;
+
+/// What a rule of the operator says: the options of the server behind it, and of the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     options: u8,
     wscale: u8,
     mss: u16,
+    defer: bool,
+    window: Option<u16>,
+    timeout: u32,
 }
 
 /// Why a rule makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleError {
     /// Option bits that do not exist.
-    Options(u8),
+    Options(u16),
     /// A window scale of more than [`MAX_WSCALE`].
     Wscale(u8),
     /// An MSS of zero.
     Mss,
+    /// A window of zero: an engine would have nothing to look at.
+    Window,
+    /// A time to wait of zero, or of more than [`MAX_GATE_TIMEOUT`].
+    Timeout(u32),
+    /// What is reserved for later is not zero.
+    Reserved,
 }
 
 impl Rule {
@@ -70,7 +92,7 @@ impl Rule {
     /// The first field that makes no sense.
     pub fn new(options: u8, wscale: u8, mss: u16) -> Result<Self, RuleError> {
         if options & !rule_bits::ALL != 0 {
-            return Err(RuleError::Options(options & !rule_bits::ALL));
+            return Err(RuleError::Options((options & !rule_bits::ALL).into()));
         }
         if options & rule_bits::WSCALE != 0 && wscale > MAX_WSCALE {
             return Err(RuleError::Wscale(wscale));
@@ -82,6 +104,43 @@ impl Rule {
             options,
             wscale,
             mss,
+            defer: false,
+            window: None,
+            timeout: GATE_TIMEOUT,
+        })
+    }
+
+    /// Checks the fields of a `struct xt_synproxy_info`, but for what is reserved.
+    ///
+    /// # Errors
+    ///
+    /// The first field that makes no sense.
+    pub fn with_gate(
+        options: u16,
+        wscale: u8,
+        mss: u16,
+        window: u16,
+        timeout: u32,
+    ) -> Result<Self, RuleError> {
+        use rule_bits::{ALL, DEFER, TIMEOUT, WINDOW};
+        let has = |bit| options & bit != 0;
+        let unknown = options & !(u16::from(ALL) | DEFER | WINDOW | TIMEOUT);
+        if unknown != 0 {
+            return Err(RuleError::Options(unknown));
+        }
+        // Masked to the width of the type.
+        let plain = Self::new((options & u16::from(ALL)) as u8, wscale, mss)?;
+        if has(WINDOW) && window == 0 {
+            return Err(RuleError::Window);
+        }
+        if has(TIMEOUT) && !(1..=MAX_GATE_TIMEOUT).contains(&timeout) {
+            return Err(RuleError::Timeout(timeout));
+        }
+        Ok(Self {
+            defer: has(DEFER),
+            window: has(WINDOW).then_some(window),
+            timeout: if has(TIMEOUT) { timeout } else { GATE_TIMEOUT },
+            ..plain
         })
     }
 
@@ -89,8 +148,22 @@ impl Rule {
         self.options & bit != 0
     }
 
-    /// The window that shows a DPI engine one first flight, in bytes.
-    pub fn first_flight(&self) -> u16 {
+    /// A client without a conntrack entry is to wait, too.
+    pub fn defers(&self) -> bool {
+        self.defer
+    }
+
+    /// How long a client may wait for a verdict, in seconds.
+    pub fn timeout(&self) -> u32 {
+        self.timeout
+    }
+
+    /// The window that a client is shown that is to wait, in bytes: without `--window`, a first
+    /// flight.
+    pub fn window(&self) -> u16 {
+        if let Some(window) = self.window {
+            return window;
+        }
         let mss = if self.allows(rule_bits::MSS) {
             self.mss
         } else {
@@ -206,21 +279,23 @@ pub fn accept(ack: &Segment, check: impl Fn(u32) -> Option<u16>) -> Option<Waiti
         mss,
         extras: timestamps.map_or(Extras::default(), |ts| Extras::decode(ts.ecr)),
         timestamps: timestamps.is_some(),
+        budget: 0,
     })
 }
 
-/// Whether a verdict on `segment` may open the connection: only the start of the client's stream.
+/// Where in the client's stream `segment` stands that a client sends while it waits: what a DPI engine
+/// may judge, and what is held for the server. `None` for what is not part of the stream that our
+/// SYN,ACK has begun, or goes beyond the budget.
 ///
-/// The handshake's last ACK makes the entry after the engine's place in the rules, so an engine that
-/// sees `--in-progress` packets only does not know where the stream starts, and would take data from
-/// the middle for its start. A client that waits gets no acknowledgement, so whatever it sends again
-/// starts here. Conntrack checks no numbers: an entry that was picked up is liberal.
-pub fn may_open(waiting: &Waiting, segment: &Segment) -> bool {
-    segment.flags_are(flags::SYN | flags::RST | flags::ACK, flags::ACK)
+/// Conntrack checks no numbers here: an entry that was picked up is liberal.
+pub fn span(waiting: &Waiting, segment: &Segment) -> Option<Span> {
+    let span = Span::of(segment);
+    (segment.flags_are(flags::SYN | flags::RST | flags::ACK, flags::ACK)
         && segment.ack() == waiting.proxy_isn.wrapping_add(1)
-        && segment.seq() == waiting.client_isn.wrapping_add(1)
-        && segment.payload_len() != 0
         && segment.options().timestamps.is_some() == waiting.timestamps
+        && span.len != 0
+        && span.is_within(waiting.client_isn.wrapping_add(1), waiting.budget))
+    .then_some(span)
 }
 
 /// Whether the entry of `waiting` may have been made on a wrong ISN, and `segment` have the right one:
@@ -239,8 +314,9 @@ pub struct Syn {
     pub timestamp: u32,
 }
 
-/// The SYN that `waiting` would have sent to the server, on the occasion of its `segment`.
-pub fn syn(waiting: &Waiting, segment: &Segment) -> Syn {
+/// The SYN that `waiting` would have sent to the server, on the occasion of its `segment`; `clock` is
+/// its clock when it sent the first one, if that was another.
+pub fn syn(waiting: &Waiting, segment: &Segment, clock: Option<u32>) -> Syn {
     let ts = segment.options().timestamps.filter(|_| waiting.timestamps);
     let extras = waiting.extras;
     let ecn = if extras.ecn {
@@ -263,7 +339,7 @@ pub fn syn(waiting: &Waiting, segment: &Segment) -> Syn {
                 wscale: extras.wscale,
                 sack_perm: extras.sack_perm,
                 timestamps: ts.map(|ts| Timestamps {
-                    val: ts.val,
+                    val: clock.unwrap_or(ts.val),
                     // RFC 7323 section 3.2: zero when the ACK bit is not set.
                     ecr: 0,
                 }),
@@ -438,7 +514,7 @@ mod tests {
             &rule,
             &offer,
             (400, 1400),
-            rule.first_flight(),
+            rule.window(),
             777_777,
         );
         assert_eq!((syn_ack.seq, syn_ack.ack), (400, 0));
@@ -452,7 +528,9 @@ mod tests {
         assert_eq!(waiting.client_isn, syn_in.seq);
         assert_eq!(waiting.proxy_isn, 400);
 
-        let out = syn(&waiting, &ack);
+        let earlier = syn(&waiting, &ack, Some(77)).repr.options.timestamps;
+        assert_eq!(earlier.unwrap().val, 77);
+        let out = syn(&waiting, &ack, None);
         assert_eq!(out.repr.seq, syn_in.seq);
         assert_eq!(out.repr.flags, flags::SYN | flags::ECE | flags::CWR);
         assert_eq!(out.repr.options.mss, Some(1400));
@@ -541,29 +619,61 @@ mod tests {
     }
 
     #[test]
-    fn only_the_start_of_the_stream_opens() {
+    fn only_the_stream_that_we_have_answered_is_held() {
         let rule = Rule::new(ALL, 7, 1460).unwrap();
         let syn_in = client_syn();
         let offer = Offer::of(&segment(&syn_in), &rule);
         let syn_ack = answer(&segment(&syn_in), &rule, &offer, (400, 1400), 14600, 0);
         let good = client_ack(&syn_in, &syn_ack);
-        let waiting = accept(&segment(&good), |_| Some(1400)).unwrap();
-        let opens = |len: usize, change: &dyn Fn(&mut Repr)| {
+        let waiting = Waiting {
+            budget: 14600,
+            ..accept(&segment(&good), |_| Some(1400)).unwrap()
+        };
+        let holds = |len: usize, change: &dyn Fn(&mut Repr)| {
             let mut repr = good;
             change(&mut repr);
-            may_open(&waiting, &with_payload(&repr, len))
+            span(&waiting, &with_payload(&repr, len)).is_some()
         };
-        assert!(opens(1, &|_| {}));
-        assert!(opens(1460, &|r| r.flags |= flags::PSH | flags::FIN));
-        assert!(!opens(0, &|_| {}));
-        for away in [1, 100, 14600, u32::MAX] {
-            assert!(!opens(1, &|r| r.seq = r.seq.wrapping_add(away)));
-            assert!(!opens(1, &|r| r.ack = r.ack.wrapping_add(away)));
+        assert!(holds(1, &|_| {}));
+        assert!(holds(1460, &|r| r.flags |= flags::PSH | flags::FIN));
+        assert!(holds(0, &|r| r.flags |= flags::FIN));
+        assert!(holds(1460, &|r| r.seq = r.seq.wrapping_add(13140)));
+        assert!(!holds(0, &|_| {}));
+        for away in [14601, 1 << 31, u32::MAX] {
+            assert!(!holds(1, &|r| r.seq = r.seq.wrapping_add(away)));
         }
-        assert!(!opens(1, &|r| r.flags |= flags::SYN));
-        assert!(!opens(1, &|r| r.flags |= flags::RST));
-        assert!(!opens(1, &|r| r.flags = flags::PSH));
-        assert!(!opens(1, &|r| r.options.timestamps = None));
+        for away in [1, 100, 14600, u32::MAX] {
+            assert!(!holds(1, &|r| r.ack = r.ack.wrapping_add(away)));
+        }
+        assert!(!holds(1, &|r| r.flags |= flags::SYN));
+        assert!(!holds(1, &|r| r.flags |= flags::RST));
+        assert!(!holds(1, &|r| r.flags = flags::PSH));
+        assert!(!holds(1, &|r| r.options.timestamps = None));
+    }
+
+    #[test]
+    fn a_rule_with_a_gate_says_what_is_wrong() {
+        let (d, w, t) = (rule_bits::DEFER, rule_bits::WINDOW, rule_bits::TIMEOUT);
+        let plain = Rule::with_gate(0x1f, 7, 1460, 0, 0).unwrap();
+        assert_eq!(plain, Rule::new(0x1f, 7, 1460).unwrap());
+        assert_eq!(
+            (plain.defers(), plain.window(), plain.timeout()),
+            (false, 14600, 30)
+        );
+        let all = Rule::with_gate(0x1f | d | w | t, 7, 1460, 65535, 3600).unwrap();
+        assert_eq!(
+            (all.defers(), all.window(), all.timeout()),
+            (true, 65535, 3600)
+        );
+        let wrong = |options, window, timeout| {
+            Rule::with_gate(options, 15, 0, window, timeout).unwrap_err()
+        };
+        assert_eq!(wrong(0x100, 1, 1), RuleError::Options(0x100));
+        assert_eq!(wrong(w, 0, 0), RuleError::Window);
+        assert_eq!(wrong(t, 0, 0), RuleError::Timeout(0));
+        assert_eq!(wrong(t, 0, 3601), RuleError::Timeout(3601));
+        assert_eq!(wrong(1, 0, 0), RuleError::Mss);
+        assert_eq!(wrong(2, 0, 0), RuleError::Wscale(15));
     }
 
     #[test]

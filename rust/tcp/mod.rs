@@ -9,7 +9,9 @@
 #![deny(unsafe_code)]
 
 pub mod backoff;
+pub mod census;
 pub mod handshake;
+pub mod hold;
 pub mod icmp;
 pub mod ip;
 pub mod options;

@@ -25,6 +25,8 @@ pub mod flags {
     pub const PSH: u8 = 0x08;
     /// The acknowledgement field is significant.
     pub const ACK: u8 = 0x10;
+    /// The urgent pointer is significant.
+    pub const URG: u8 = 0x20;
     /// ECN echo (RFC 3168).
     pub const ECE: u8 = 0x40;
     /// Congestion window reduced (RFC 3168).
@@ -120,6 +122,37 @@ impl Segment {
         self.header
             .get(HEADER_LEN..self.header_len)
             .unwrap_or_default()
+    }
+
+    /// Writes the header of a segment that carries `len` bytes of this one's payload from byte `from`
+    /// on, sent between other ports, and returns how many bytes it takes. The checksum is zero.
+    pub fn cut(
+        &self,
+        from: usize,
+        len: usize,
+        (src_port, dst_port): (u16, u16),
+        out: &mut [u8; MAX_HEADER_LEN],
+    ) -> usize {
+        *out = self.header;
+        let mut flags = self.flags();
+        if from != 0 {
+            flags &= !(flags::CWR | flags::URG);
+        }
+        if from.wrapping_add(len) != self.payload_len {
+            flags &= !(flags::FIN | flags::PSH);
+        }
+        // CAST: Modulo 2^32.
+        let [q0, q1, q2, q3] = self.seq().wrapping_add(from as u32).to_be_bytes();
+        let [s0, s1] = src_port.to_be_bytes();
+        let [d0, d1] = dst_port.to_be_bytes();
+        let fixed = [s0, s1, d0, d1, q0, q1, q2, q3];
+        for (to, from) in out.iter_mut().zip(fixed) {
+            *to = from;
+        }
+        out[13] = flags;
+        out[16] = 0;
+        out[17] = 0;
+        self.header_len
     }
 
     /// The options that a SYN proxy knows.
@@ -231,6 +264,40 @@ mod tests {
         assert_eq!(segment.options(), repr.options);
         assert_eq!(segment.payload_len(), 3);
         assert!(segment.is_syn_ack() && !segment.is_syn() && !segment.is_ack());
+    }
+
+    #[test]
+    fn parts_have_what_the_whole_has_once() {
+        let repr = Repr {
+            seq: u32::MAX,
+            ack: 401,
+            flags: flags::ACK | flags::PSH | flags::FIN | flags::CWR | flags::URG,
+            window: 9,
+            options: Options {
+                timestamps: Some(Timestamps { val: 7, ecr: 9 }),
+                ..Options::default()
+            },
+            ..Repr::default()
+        };
+        let mut bytes = [0; MAX_HEADER_LEN];
+        let len = repr.emit(&mut bytes);
+        bytes[16] = 0xff;
+        let whole = Segment::new(bytes, len + 10).unwrap();
+        for (from, part, seq, on) in [
+            (0, 10, u32::MAX, repr.flags),
+            (0, 4, u32::MAX, flags::ACK | flags::CWR | flags::URG),
+            (4, 4, 3, flags::ACK),
+            (8, 2, 7, flags::ACK | flags::PSH | flags::FIN),
+        ] {
+            let mut out = [0; MAX_HEADER_LEN];
+            assert_eq!(whole.cut(from, part, (1, 2), &mut out), len);
+            let cut = Segment::new(out, len + part).unwrap();
+            assert_eq!((cut.src_port(), cut.dst_port()), (1, 2));
+            assert_eq!((cut.seq(), cut.flags()), (seq, on), "{from} {part}");
+            assert_eq!((cut.ack(), cut.window()), (401, 9));
+            assert_eq!(cut.options(), repr.options);
+            assert_eq!((out[16], out[17]), (0, 0));
+        }
     }
 
     #[test]

@@ -23,10 +23,15 @@ const WSCALE: u32 = 0xf;
 const SACK_PERM: u32 = 1 << 20;
 const ECN: u32 = 1 << 21;
 const TIMESTAMPS: u32 = 1 << 22;
+const BUDGET_SHIFT: u32 = 23;
+const BUDGET: u32 = 0x7f;
 const TAG: u32 = 3 << 30;
 const TAG_WAITING: u32 = 1 << 30;
 const TAG_TAKEN: u32 = 2 << 30;
 const TAG_LATE: u32 = 3 << 30;
+
+/// In what steps a budget is kept, in bytes; the widest window of a SYN,ACK still fits.
+pub const BUDGET_STEP: u32 = 512;
 
 /// A client that has proved its address and waits for a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +46,15 @@ pub struct Waiting {
     pub extras: Extras,
     /// Timestamps were agreed.
     pub timestamps: bool,
+    /// How much it may send while it waits, in bytes: the window that it was shown, rounded up to
+    /// [`BUDGET_STEP`].
+    pub budget: u32,
 }
 
 impl Waiting {
     /// The words to store.
     pub fn pack(&self) -> Words {
+        let steps = self.budget.div_ceil(BUDGET_STEP).saturating_sub(1);
         let wscale = match self.extras.wscale {
             Some(shift) => u32::from(shift.min(MAX_WSCALE)),
             None => WSCALE,
@@ -58,7 +67,8 @@ impl Waiting {
                 | wscale << WSCALE_SHIFT
                 | if self.extras.sack_perm { SACK_PERM } else { 0 }
                 | if self.extras.ecn { ECN } else { 0 }
-                | if self.timestamps { TIMESTAMPS } else { 0 },
+                | if self.timestamps { TIMESTAMPS } else { 0 }
+                | steps.min(BUDGET) << BUDGET_SHIFT,
         ]
     }
 
@@ -80,6 +90,9 @@ impl Waiting {
                 ecn: rest & ECN != 0,
             },
             timestamps: rest & TIMESTAMPS != 0,
+            budget: (rest >> BUDGET_SHIFT & BUDGET)
+                .wrapping_add(1)
+                .wrapping_mul(BUDGET_STEP),
         })
     }
 }
@@ -90,8 +103,13 @@ pub fn taken(last_word: u32) -> u32 {
     last_word & !TAG | TAG_TAKEN
 }
 
-/// The last word of a client whose wait has run out, if `last_word` does not say so yet. Who swaps it
-/// in is the first to have noticed.
+/// Whether the last word is that of a client that waits, or did in vain, and nobody has ended it.
+pub fn is_held(last_word: u32) -> bool {
+    last_word & TAG == TAG_WAITING || last_word & TAG == TAG_LATE
+}
+
+/// The last word of a client that is to be refused from now on, as its wait has run out or otherwise,
+/// if `last_word` does not say so yet. Who swaps it in is the first to have noticed.
 pub fn late(last_word: u32) -> Option<u32> {
     (last_word & TAG == TAG_WAITING).then_some(last_word | TAG_LATE)
 }
@@ -105,7 +123,7 @@ pub struct Marks {
     pub fixed_timeout: bool,
     /// The entry has the seqadj extension.
     pub seqadj: bool,
-    /// Seconds until the entry expires.
+    /// Seconds until the entry expires, rounded up.
     pub expires: u32,
 }
 
@@ -227,6 +245,25 @@ mod tests {
                 ecn: bits & 32 != 0,
             },
             timestamps: bits & 64 != 0,
+            budget: (1 + bits) * BUDGET_STEP,
+        }
+    }
+
+    #[test]
+    fn a_budget_is_rounded_up() {
+        for (budget, kept) in [(0, 512), (1, 512), (512, 512), (513, 1024), (14600, 14848)] {
+            let one = Waiting {
+                budget,
+                ..waiting(1460, 0)
+            };
+            assert_eq!(Waiting::unpack(one.pack()).unwrap().budget, kept);
+        }
+        for budget in [65535, 65536, u32::MAX] {
+            let one = Waiting {
+                budget,
+                ..waiting(1460, 0)
+            };
+            assert_eq!(Waiting::unpack(one.pack()).unwrap().budget, 65536);
         }
     }
 
@@ -267,6 +304,7 @@ mod tests {
         assert_eq!(Phase::of(Some(one.pack()), tail), Phase::Refused(one));
         let [a, b, c] = one.pack();
         let noticed = [a, b, late(c).unwrap()];
+        assert!(is_held(c) && is_held(noticed[2]) && !is_held(taken(c)));
         assert_eq!(late(noticed[2]), None);
         assert_eq!(late(taken(c)), None);
         for marks in [tail, WAITING] {

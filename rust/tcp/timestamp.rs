@@ -87,19 +87,30 @@ pub struct Rewrite {
     pub new: u32,
 }
 
+/// Finds the timestamps in a packet's options, and where TSval is, from the start of the header.
+pub fn find(raw_options: &[u8]) -> Option<(usize, options::Timestamps)> {
+    options::walk(raw_options).find_map(|option| match option.kind {
+        kind::TIMESTAMP => Some((
+            option.offset.wrapping_add(HEADER_LEN),
+            options::parse_timestamps(option.data)?,
+        )),
+        _ => None,
+    })
+}
+
+/// Whether the clock has not gone back from `a` to `b`.
+pub fn is_in_order(a: u32, b: u32) -> bool {
+    // CAST: The sign of the distance is what is asked for.
+    (b.wrapping_sub(a) as i32) >= 0
+}
+
 /// Finds what the difference `offset` between the server's clock and ours changes in a packet's
 /// options: TSval towards the client, TSecr towards the server.
 pub fn translate(raw_options: &[u8], direction: Direction, offset: u32) -> Option<Rewrite> {
     if offset == 0 {
         return None;
     }
-    let (at, ts) = options::walk(raw_options).find_map(|option| match option.kind {
-        kind::TIMESTAMP => Some((
-            option.offset.wrapping_add(HEADER_LEN),
-            options::parse_timestamps(option.data)?,
-        )),
-        _ => None,
-    })?;
+    let (at, ts) = find(raw_options)?;
     Some(match direction {
         Direction::Reply => Rewrite {
             offset: at,

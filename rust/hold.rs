@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a client sends while it waits is held, and released when the server has answered.
+//!
+//! The hook stands behind the mangle table, where the engine's rule is, and before the filter table,
+//! where the verdict's rule is. So what is held has passed the engine, and a verdict may be given on
+//! any segment whose predecessors are held. Segments are copied, and are ours from then on: see
+//! `pending` for who owns them. They leave as if the client had sent them again, through conntrack and
+//! in order.
+//!
+//! While our SYN is on its way to the server conntrack takes what the client sends for INVALID, and
+//! packets that an engine had in its queue belong to the entry that has gone with the verdict: both
+//! are for the new entry, are held there, and end here.
+//!
+//! A client that contradicts itself is refused: an engine may have judged either version.
+
+use crate::{
+    answer, gate,
+    netfilter::{
+        conntrack::{Conn, Tracked},
+        hook::{point, Hook, Place, Verdict, PRI_BEHIND_MANGLE},
+        pernet,
+        skb::{OwnedSkb, Part, SkBuff},
+        Net,
+    },
+    pending::{self, Kept},
+    relay::Relay,
+    stats::{self, Counter},
+    tcp::{
+        handshake,
+        hold::{self, Judged, Span},
+        timestamp::{self, Direction},
+        Phase, Segment, Waiting,
+    },
+};
+use core::net::SocketAddr;
+use kernel::prelude::*;
+
+/// How many segments of a client are held at most: of tiny ones, each costs far more memory than it
+/// has bytes.
+const MAX_SEGMENTS: usize = 64;
+
+/// A segment that is held, in the client's numbers and with the addresses that the client uses.
+pub(crate) struct Held {
+    span: Span,
+    packet: OwnedSkb,
+    /// Offset of its TCP header, and of its payload, in bytes.
+    thoff: usize,
+    payload: usize,
+}
+
+impl Held {
+    /// Copies `part` of a packet of the client of `ct`.
+    fn copy(net: &Net, ct: &Conn, part: &Part<'_>) -> Result<Self> {
+        let flow = ct.flow();
+        let manner = part.packet.manner();
+        let packet = OwnedSkb::copy(net, flow.client, flow.server, part, manner)?;
+        let payload = packet.bytes().len().checked_sub(part.len).ok_or(EINVAL)?;
+        let thoff = payload
+            .checked_sub(part.segment.header_len())
+            .ok_or(EINVAL)?;
+        let segment = packet.tcp(thoff).ok_or(EINVAL)?;
+        Ok(Self {
+            span: Span::of(&segment),
+            packet,
+            thoff,
+            payload,
+        })
+    }
+
+    /// How much memory it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.packet.true_size()
+    }
+
+    fn payload(&self) -> &[u8] {
+        self.packet.bytes().get(self.payload..).unwrap_or_default()
+    }
+
+    /// Where its timestamp is, and what it says.
+    fn timestamp(&self) -> Option<(usize, u32)> {
+        let segment = self.packet.tcp(self.thoff)?;
+        let (at, timestamps) = timestamp::find(segment.raw_options())?;
+        Some((self.thoff.checked_add(at)?, timestamps.val))
+    }
+
+    fn set_timestamp(&mut self, at: usize, val: u32) {
+        let field = self
+            .packet
+            .bytes_mut()
+            .get_mut(at..)
+            .and_then(|rest| rest.first_chunk_mut());
+        if let Some(field) = field {
+            *field = val.to_be_bytes();
+        }
+    }
+}
+
+/// What is held of one client.
+pub(crate) struct Queue {
+    /// The client as it came to the gate.
+    waiting: Waiting,
+    first: Link,
+}
+
+/// A list: a vector that grows can panic.
+type Link = Option<KBox<Node>>;
+
+struct Node {
+    held: Held,
+    /// The next one in the stream.
+    next: Link,
+}
+
+// Not by recursion.
+impl Drop for Queue {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+    }
+}
+
+impl Queue {
+    /// Nothing yet.
+    pub(crate) fn new(waiting: Waiting) -> Self {
+        Self {
+            waiting,
+            first: None,
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Held> + Clone {
+        core::iter::successors(self.first.as_ref(), |node| node.next.as_ref())
+            .map(|node| &node.held)
+    }
+
+    fn pop(&mut self) -> Option<Held> {
+        let Node { held, next } = KBox::into_inner(self.first.take()?);
+        self.first = next;
+        Some(held)
+    }
+
+    /// How much memory it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.iter()
+            .fold(0, |sum: usize, held| sum.wrapping_add(held.size()))
+    }
+
+    /// What to do with `new`.
+    pub(crate) fn judge(&self, new: &Held) -> Judged {
+        let held = self.iter().map(|held| (held.span, held.payload()));
+        hold::judge(&new.span, new.payload(), held)
+    }
+
+    /// Holds `new`, which brings something new, and instead of those whose bytes are all in it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `ENOSPC` when there are too many.
+    pub(crate) fn push(&mut self, new: Held) -> Result {
+        let mut node = KBox::new(
+            Node {
+                held: new,
+                next: None,
+            },
+            GFP_ATOMIC,
+        )?;
+        let span = node.held.span;
+        let mut count = 1usize;
+        let mut link = &mut self.first;
+        while link
+            .as_ref()
+            .is_some_and(|next| !hold::before(span.seq, next.held.span.seq))
+        {
+            link = skip(link, &span, &mut count);
+        }
+        let mut rest = link.take();
+        {
+            let mut link = &mut rest;
+            while link.is_some() {
+                link = skip(link, &span, &mut count);
+            }
+        }
+        if count <= MAX_SEGMENTS {
+            node.next = rest;
+            *link = Some(node);
+            Ok(())
+        } else {
+            *link = rest;
+            Err(ENOSPC)
+        }
+    }
+
+    /// Whether the stream is held from its start to the end of `span`.
+    fn reaches(&self, span: &Span) -> bool {
+        let start = self.waiting.client_isn.wrapping_add(1);
+        let reach = hold::reach(start, self.iter().map(|held| held.span));
+        // Within the budget, both: the distances do not wrap.
+        reach.wrapping_sub(start) >= span.end().wrapping_sub(start)
+    }
+
+    /// The client's clock at the first of its segments. Our SYN must not be younger than they are, or
+    /// the server takes them for old duplicates, RFC 7323 section 5.
+    pub(crate) fn clock(&self) -> Option<u32> {
+        self.iter()
+            .filter_map(|held| Some(held.timestamp()?.1))
+            .reduce(|a, b| if timestamp::is_in_order(a, b) { a } else { b })
+    }
+
+    /// The packets in the order of the stream, and of the client's clock: one that came again came
+    /// later than those behind it.
+    pub(crate) fn release(mut self) -> impl Iterator<Item = OwnedSkb> {
+        let mut clock = None;
+        core::iter::from_fn(move || {
+            let mut held = self.pop()?;
+            if let Some((at, val)) = held.timestamp() {
+                match clock {
+                    Some(clock) if !timestamp::is_in_order(clock, val) => {
+                        held.set_timestamp(at, clock);
+                    }
+                    _ => clock = Some(val),
+                }
+            }
+            Some(held.packet)
+        })
+    }
+}
+
+/// Takes the segment at `link` out if `span` covers it, or counts it; what follows.
+fn skip<'a>(link: &'a mut Link, span: &Span, count: &mut usize) -> &'a mut Link {
+    if link
+        .as_ref()
+        .is_some_and(|node| span.covers(&node.held.span))
+    {
+        *link = link.take().and_then(|mut node| node.next.take());
+        return link;
+    }
+    match link {
+        Some(node) => {
+            *count = count.wrapping_add(1);
+            &mut node.next
+        }
+        None => link,
+    }
+}
+
+/// Whether the stream of the client of `ct` is held from its start to the end of `span`.
+pub(crate) fn reaches(net: &Net, ct: &Conn, span: &Span) -> bool {
+    pernet::state::<Relay>(net)
+        .pending
+        .with(ct, |pending| {
+            pending
+                .held
+                .as_ref()
+                .is_some_and(|queue| queue.reaches(span))
+        })
+        .unwrap_or(false)
+}
+
+/// Holds the data of a packet, once its client is in the table.
+fn keep(net: &Net, ct: &Conn, skb: &SkBuff, thoff: usize, segment: &Segment) -> Result<Kept> {
+    let table = &pernet::state::<Relay>(net).pending;
+    let len = segment.payload_len();
+    let step = match skb.gso_size() {
+        0 => len.max(1),
+        size => size,
+    };
+    let mut from = 0usize;
+    loop {
+        let part = Part {
+            packet: skb,
+            thoff,
+            segment,
+            from,
+            len: step.min(len.wrapping_sub(from)),
+        };
+        let kept = table.keep(ct, Held::copy(net, ct, &part)?);
+        from = from.wrapping_add(step);
+        if kept != Kept::Yes || from >= len {
+            return Ok(kept);
+        }
+    }
+}
+
+/// Holds what a client sends that waits; `false` when it has been refused for that.
+pub(crate) fn waiting(
+    net: &Net,
+    ct: &Conn,
+    waiting: &Waiting,
+    skb: &SkBuff,
+    thoff: usize,
+    segment: &Segment,
+) -> bool {
+    let corrected = handshake::may_correct(waiting, segment)
+        .then(|| answer::client(skb, segment))
+        .flatten();
+    if let Some(corrected) = corrected {
+        gate::correct(net, ct, waiting, &corrected);
+    }
+    let Phase::Waiting(waiting) = gate::phase(ct) else {
+        return true;
+    };
+    if handshake::span(&waiting, segment).is_none() {
+        return true;
+    }
+    let table = &pernet::state::<Relay>(net).pending;
+    if table.with(ct, |_| ()).is_none() && pending::wait(net, ct, &waiting).is_err() {
+        stats::count(net, Counter::HoldFull);
+        return true;
+    }
+    match keep(net, ct, skb, thoff, segment) {
+        Ok(Kept::Yes) => true,
+        Ok(Kept::Full) | Err(_) => {
+            stats::count(net, Counter::HoldFull);
+            true
+        }
+        Ok(Kept::Contradicts) => {
+            gate::bar(net, ct);
+            false
+        }
+    }
+}
+
+/// Holds what a client sends whose server has not answered yet. `None` when that has not waited at the
+/// gate, else whether it is held.
+fn opening(net: &Net, ct: &Conn, skb: &SkBuff, thoff: usize, segment: &Segment) -> Option<bool> {
+    let waiting = pernet::state::<Relay>(net)
+        .pending
+        .with(ct, |pending| Some(pending.held.as_ref()?.waiting))??;
+    let client = SocketAddr::new(skb.ip()?.src, segment.src_port());
+    if client != ct.flow().client {
+        return None;
+    }
+    if handshake::span(&waiting, segment).is_none() {
+        return Some(false);
+    }
+    Some(matches!(keep(net, ct, skb, thoff, segment), Ok(Kept::Yes)))
+}
+
+/// The hook.
+pub(crate) struct Hold;
+
+impl Hook for Hold {
+    const POINTS: &'static [(u8, i32)] = &[
+        (point::LOCAL_IN, PRI_BEHIND_MANGLE),
+        (point::FORWARD, PRI_BEHIND_MANGLE),
+    ];
+
+    fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
+        let net = place.net;
+        if gate::is_idle(net) {
+            return Verdict::Accept;
+        }
+        let new = match skb.tracked() {
+            Tracked::No => skb.lookup(net, place.family),
+            Tracked::Yes {
+                ct,
+                direction: Direction::Original,
+                related: false,
+            } => match gate::phase(ct) {
+                Phase::Waiting(client) => {
+                    let Some((thoff, segment)) = good_segment(skb, place) else {
+                        return Verdict::Accept;
+                    };
+                    return if waiting(net, ct, &client, skb, thoff, &segment) {
+                        Verdict::Accept
+                    } else {
+                        Verdict::Drop
+                    };
+                }
+                Phase::Gone => {
+                    // A reset of its client, or an operator, has ended it.
+                    gate::take(net, ct);
+                    ct.successor()
+                }
+                Phase::Opening { .. } => Some(ct.into()),
+                _ => None,
+            },
+            _ => None,
+        };
+        let Some(new) = new.filter(|new| matches!(gate::phase(new), Phase::Opening { .. })) else {
+            return Verdict::Accept;
+        };
+        let Some((thoff, segment)) = good_segment(skb, place) else {
+            return Verdict::Accept;
+        };
+        match opening(net, &new, skb, thoff, &segment) {
+            Some(true) => Verdict::Consume,
+            // What a client without data says means nothing to the server before it has answered.
+            _ => Verdict::Accept,
+        }
+    }
+}
+
+/// The TCP header of `skb` and where it is, if the packet carries data and is whole.
+fn good_segment(skb: &SkBuff, place: Place<'_>) -> Option<(usize, Segment)> {
+    let (thoff, segment) = skb.segment(place.family)?;
+    (Span::of(&segment).len != 0 && skb.tcp_checksum_ok(place.family, place.hook, thoff))
+        .then_some((thoff, segment))
+}

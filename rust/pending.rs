@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a namespace has under way: data of clients that wait, and SYNs that have no answer yet.
+//!
+//! A table by the address of the conntrack entry, on which it holds a reference. A client that waits
+//! is in it once it has sent data, and as long as nobody has ended its wait; `open` takes it out and
+//! puts it in again with its new entry and our SYN. Whoever ends that (`relay`, with the server's
+//! answer or an ICMP error) takes it out. What is over otherwise is thrown out by the namespace's timer:
+//! entries that were deleted, have timed out, or were never confirmed because our SYN was dropped.
+//! The lock guards the table alone: nothing is sent under it. When the namespace or the module goes, the
+//! timer is shut down and the table emptied before conntrack waits for its entries. What is held was
+//! copied: it keeps no device, route or entry.
+
+use crate::{
+    gate,
+    hold::{Held, Queue},
+    netfilter::{
+        conntrack::{Conn, ConnRef},
+        pernet,
+        sync::LockBh,
+        tcp_clock_ms, Net,
+    },
+    open::Unanswered,
+    relay::Relay,
+    tcp::{backoff::Step, hold::Judged, Phase, Waiting},
+};
+use kernel::{
+    prelude::*,
+    rbtree::{RBTree, RBTreeNode},
+    sync::atomic::{Atomic, Relaxed},
+};
+
+/// How much memory held packets may take in a namespace, and in all of them, in bytes.
+const LIMIT: usize = 16 << 20;
+const TOTAL_LIMIT: usize = 64 << 20;
+
+/// What they take in all namespaces.
+static TOTAL: Atomic<usize> = Atomic::new(0);
+
+/// A client under way.
+pub(crate) struct Pending {
+    ct: ConnRef,
+    /// What it has sent; `None` without a gate, where a client has to wait with its data.
+    pub(crate) held: Option<Queue>,
+    /// Our SYN, once there was a verdict.
+    pub(crate) syn: Option<Unanswered>,
+}
+
+/// The clients of a namespace that are under way.
+#[pin_data]
+pub(crate) struct Table {
+    #[pin]
+    inner: LockBh<Inner>,
+    /// Whether there were none last, so that who is not concerned takes no lock.
+    empty: Atomic<bool>,
+}
+
+struct Inner {
+    clients: RBTree<usize, Pending>,
+    /// Memory that their packets take, in bytes.
+    held: usize,
+    /// Where the timer goes on, when it could not look at all of them in one go.
+    resume: usize,
+    /// When the first of those that it has looked at is due, in milliseconds.
+    soonest: u32,
+}
+
+/// When the timer looks at a client first, in milliseconds.
+const FIRST_LOOK_MS: u32 = 1000;
+
+/// How many clients the timer looks at under the lock, how many SYNs it sends then, and how often it does
+/// that before it lets others have the CPU.
+const LOOK_AT: usize = 1024;
+const SEND: usize = 8;
+const ROUNDS: usize = 16;
+const AT_ONCE_MS: u32 = 1;
+
+/// What is to be done about a SYN that is due.
+enum Due {
+    Repeat(Unanswered),
+    GiveUp(Unanswered),
+}
+
+/// What became of a packet that was to be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It is held, or was already.
+    Yes,
+    /// There is no room for it.
+    Full,
+    /// It says something else than what is held.
+    Contradicts,
+}
+
+impl Pending {
+    /// A client that waits.
+    fn waiting(ct: &Conn, waiting: &Waiting) -> Self {
+        Self {
+            ct: ct.into(),
+            held: Some(Queue::new(*waiting)),
+            syn: None,
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.held.as_ref().map_or(0, Queue::size)
+    }
+
+    /// Whether there is nothing to be done for it any more.
+    fn is_over(&self, now_ms: u32) -> bool {
+        match &self.syn {
+            Some(syn) => syn.is_over(now_ms),
+            None => !matches!(gate::phase(&self.ct), Phase::Waiting(_)),
+        }
+    }
+}
+
+impl Inner {
+    fn new() -> Self {
+        Self {
+            clients: RBTree::new(),
+            held: 0,
+            resume: 0,
+            soonest: u32::MAX,
+        }
+    }
+
+    fn charge(&mut self, size: usize) {
+        self.held = self.held.wrapping_add(size);
+        TOTAL.fetch_add(size, Relaxed);
+    }
+
+    fn discharge(&mut self, size: usize) {
+        self.held = self.held.wrapping_sub(size);
+        TOTAL.fetch_sub(size, Relaxed);
+    }
+
+    fn has_room(&self, size: usize) -> bool {
+        self.held.saturating_add(size) <= LIMIT
+            && TOTAL.load(Relaxed).saturating_add(size) <= TOTAL_LIMIT
+    }
+
+    fn remove(&mut self, key: usize) -> Option<Pending> {
+        let pending = self.clients.remove(&key)?;
+        self.discharge(pending.size());
+        Some(pending)
+    }
+
+    fn keep(&mut self, key: usize, held: Held) -> Kept {
+        let has_room = self.has_room(held.size());
+        let Some(queue) = self
+            .clients
+            .get_mut(&key)
+            .and_then(|pending| pending.held.as_mut())
+        else {
+            return Kept::Full;
+        };
+        match queue.judge(&held) {
+            Judged::Known => return Kept::Yes,
+            Judged::Contradicts => return Kept::Contradicts,
+            Judged::Keep => {}
+        }
+        let before = queue.size();
+        if !has_room || queue.push(held).is_err() {
+            return Kept::Full;
+        }
+        let after = queue.size();
+        self.discharge(before);
+        self.charge(after);
+        Kept::Yes
+    }
+
+    /// Fills `due`, and answers when to look again, in milliseconds.
+    fn due(&mut self, now_ms: u32, limit: u8, due: &mut [Option<Due>; SEND]) -> Option<u32> {
+        let mut free = due.iter_mut();
+        let mut looked_at = 0;
+        let mut freed = 0usize;
+        let mut at_once = false;
+        let mut cursor = self.clients.cursor_lower_bound_mut(&self.resume);
+        while let Some(mut at) = cursor {
+            let (key, pending) = at.current_mut();
+            self.resume = *key;
+            if looked_at == LOOK_AT || free.len() == 0 {
+                at_once = true;
+                break;
+            }
+            looked_at = looked_at.wrapping_add(1);
+            let step = if pending.is_over(now_ms) {
+                None
+            } else {
+                Some(match &mut pending.syn {
+                    Some(syn) => syn.step(now_ms, limit),
+                    None => Step::Wait(FIRST_LOOK_MS),
+                })
+            };
+            cursor = match step {
+                Some(Step::Wait(ms)) => {
+                    self.soonest = self.soonest.min(ms);
+                    at.move_next()
+                }
+                Some(Step::Repeat) => {
+                    if let Some(slot) = free.next() {
+                        *slot = pending.syn.clone().map(Due::Repeat);
+                    }
+                    // Its next time, which is at least a second from now.
+                    self.soonest = self.soonest.min(FIRST_LOOK_MS);
+                    at.move_next()
+                }
+                gone @ (None | Some(Step::GiveUp)) => {
+                    freed = freed.wrapping_add(pending.size());
+                    let (neighbour, node) = at.remove_current();
+                    if gone.is_some() {
+                        if let Some(slot) = free.next() {
+                            *slot = node.to_key_value().1.syn.map(Due::GiveUp);
+                        }
+                    }
+                    neighbour
+                }
+            };
+        }
+        self.discharge(freed);
+        if at_once {
+            return Some(AT_ONCE_MS);
+        }
+        self.resume = 0;
+        let soonest = core::mem::replace(&mut self.soonest, u32::MAX);
+        (!self.clients.is_empty()).then_some(soonest)
+    }
+}
+
+impl Table {
+    /// An empty table.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            inner <- LockBh::new(Inner::new()),
+            empty: Atomic::new(true),
+        })
+    }
+
+    fn locked<R>(&self, f: impl FnOnce(&mut Inner) -> R) -> R {
+        self.inner.with(|inner| {
+            let result = f(inner);
+            self.empty.store(inner.clients.is_empty(), Relaxed);
+            result
+        })
+    }
+
+    /// Whether nobody is under way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.empty.load(Relaxed)
+    }
+
+    /// Forgets all clients, and gives back the references on their entries.
+    pub(crate) fn clear(&self) {
+        drop(self.locked(|inner| {
+            inner.discharge(inner.held);
+            core::mem::replace(&mut inner.clients, RBTree::new())
+        }));
+    }
+
+    /// Takes out the client of `ct`.
+    pub(crate) fn remove(&self, ct: &Conn) -> Option<Pending> {
+        self.locked(|inner| inner.remove(ct.address()))
+    }
+
+    /// Calls `f` with the client of `ct`, if it is under way.
+    pub(crate) fn with<R>(&self, ct: &Conn, f: impl FnOnce(&Pending) -> R) -> Option<R> {
+        self.locked(|inner| inner.clients.get(&ct.address()).map(f))
+    }
+
+    /// Holds a packet of the client of `ct`, if it is under way.
+    pub(crate) fn keep(&self, ct: &Conn, held: Held) -> Kept {
+        self.locked(|inner| inner.keep(ct.address(), held))
+    }
+}
+
+/// Makes room for what the client of `ct` sends while it waits.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn wait(net: &Net, ct: &Conn, waiting: &Waiting) -> Result {
+    insert(net, Pending::waiting(ct, waiting))
+}
+
+/// Our SYN is about to go out for the client that has sent what is `held`.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn unanswered(net: &Net, syn: Unanswered, held: Option<Queue>) -> Result {
+    let ct = syn.entry().into();
+    let syn = Some(syn);
+    insert(net, Pending { ct, held, syn })
+}
+
+fn insert(net: &Net, pending: Pending) -> Result {
+    let (key, size) = (pending.ct.address(), pending.size());
+    let node = RBTreeNode::new(key, pending, GFP_ATOMIC)?;
+    let left = pernet::state::<Relay>(net).pending.locked(|inner| {
+        // The timer may have passed its place already.
+        inner.soonest = inner.soonest.min(FIRST_LOOK_MS);
+        // Another CPU has been faster: two packets of a client have come at once.
+        if inner.clients.get(&key).is_some() {
+            return Some(node);
+        }
+        inner.charge(size);
+        inner.clients.insert(node)
+    });
+    drop(left);
+    pernet::within::<Relay>(net, FIRST_LOOK_MS);
+    Ok(())
+}
+
+/// Repeats the SYNs whose time has come; answers when to be called again, in milliseconds.
+pub(crate) fn look(net: &Net) -> Option<u32> {
+    let limit = net.tcp_syn_retries();
+    let table = &pernet::state::<Relay>(net).pending;
+    let mut next = None;
+    for _ in 0..ROUNDS {
+        let mut due = [const { None }; SEND];
+        next = table.locked(|inner| inner.due(tcp_clock_ms(), limit, &mut due));
+        for due in due.into_iter().flatten() {
+            // What cannot be sent is as good as lost.
+            let _ = match due {
+                Due::Repeat(syn) => syn.repeat(net),
+                Due::GiveUp(syn) => syn.give_up(net),
+            };
+        }
+        if next != Some(AT_ONCE_MS) {
+            break;
+        }
+    }
+    next
+}
