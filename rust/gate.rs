@@ -11,14 +11,16 @@
 //! `conntrack::hold`) drops its packets without us, until it times out.
 
 use crate::{
-    answer,
+    answer, hold, module_parameters,
     netfilter::{
         conntrack::{self, Conn, Status},
         hook::Verdict,
         pernet,
         skb::SkBuff,
         sync::LockBh,
-        tcp_clock_ms, Net,
+        tcp_clock_ms,
+        xtables::Place,
+        Net,
     },
     relay::Relay,
     stats::{self, Counter},
@@ -62,9 +64,8 @@ impl Gate {
     }
 
     fn enter(&self, life: u32) -> bool {
-        let limit = u64::from(conntrack::max())
-            .wrapping_mul(SHARE_PERCENT)
-            .wrapping_div(100);
+        let share = u64::from(crate::parameter(module_parameters::gate_share.value()));
+        let limit = u64::from(conntrack::max()).wrapping_mul(share) / 100;
         // CAST: A part of what fits.
         self.count(|census, now_ms| census.enter(now_ms, life, limit as u32))
     }
@@ -73,9 +74,6 @@ impl Gate {
         self.count(|census, now_ms| census.leave(now_ms, ct.expires()));
     }
 }
-
-/// What clients at the gates of a namespace may take of conntrack's table, in percent.
-const SHARE_PERCENT: u64 = 50;
 
 /// Whether nobody waits, and no connection is being opened.
 pub(crate) fn is_idle(net: &Net) -> bool {
@@ -166,9 +164,12 @@ pub(crate) fn correct(net: &Net, ct: &Conn, wrong: &Waiting, right: &Waiting) {
 }
 
 /// The ACK of a client at the rule for `--none`: with a valid cookie it makes the packet's new entry
-/// a waiting one, or makes one where conntrack has refused to. Data that comes with it was not seen by
-/// an engine and is sent again.
-pub(crate) fn enter(net: &Net, skb: &mut SkBuff, ack: &Segment, rule: &Rule) -> Verdict {
+/// a waiting one, or makes one where conntrack has refused to.
+pub(crate) fn enter(skb: &mut SkBuff, place: Place<'_>, ack: &Segment, rule: &Rule) -> Verdict {
+    let net = place.net;
+    let Some(flow) = answer::client_flow(skb, ack) else {
+        return Verdict::Drop;
+    };
     // In silence: a segment of a good client that was overtaken has a bad cookie, too.
     let Some(waiting) = answer::client(skb, ack) else {
         stats::count(net, Counter::CookieInvalid);
@@ -185,13 +186,15 @@ pub(crate) fn enter(net: &Net, skb: &mut SkBuff, ack: &Segment, rule: &Rule) -> 
         stats::count(net, Counter::GateFull);
         return Verdict::Drop;
     }
-    let held = match answer::client_flow(skb, ack) {
-        Some(flow) if !skb.is_tracked() => conntrack::make(net, &flow, waiting.pack(), life),
-        _ => conntrack::hold(skb, waiting.pack(), life),
+    let held = if skb.is_tracked() {
+        conntrack::hold(skb, waiting.pack(), life)
+    } else {
+        conntrack::make(net, &flow, waiting.pack(), life)
     };
     match held {
         Ok(()) => {
             stats::count(net, Counter::InProgress);
+            hold::again(net, skb, &flow, place.thoff, ack);
             Verdict::Consume
         }
         Err(_) => {

@@ -18,9 +18,10 @@ use crate::{
     answer, gate,
     netfilter::{
         conntrack::{Conn, Tracked},
+        cookie::Flow,
         hook::{point, Hook, Place, Verdict, PRI_BEHIND_MANGLE},
         pernet,
-        skb::{OwnedSkb, Part, SkBuff},
+        skb::{Manner, OwnedSkb, Part, SkBuff},
         Net,
     },
     pending::{self, Kept},
@@ -256,29 +257,59 @@ pub(crate) fn reaches(net: &Net, ct: &Conn, span: &Span) -> bool {
         .unwrap_or(false)
 }
 
-/// Holds the data of a packet, once its client is in the table.
-fn keep(net: &Net, ct: &Conn, skb: &SkBuff, thoff: usize, segment: &Segment) -> Result<Kept> {
-    let table = &pernet::state::<Relay>(net).pending;
+/// The parts of a packet that are segments: it may stand for several.
+fn parts<'a>(
+    packet: &'a SkBuff,
+    thoff: usize,
+    segment: &'a Segment,
+) -> impl Iterator<Item = Part<'a>> {
     let len = segment.payload_len();
-    let step = match skb.gso_size() {
+    let step = match packet.gso_size() {
         0 => len.max(1),
         size => size,
     };
-    let mut from = 0usize;
-    loop {
-        let part = Part {
-            packet: skb,
-            thoff,
-            segment,
-            from,
-            len: step.min(len.wrapping_sub(from)),
-        };
-        let kept = table.keep(ct, Held::copy(net, ct, &part)?);
-        from = from.wrapping_add(step);
-        if kept != Kept::Yes || from >= len {
-            return Ok(kept);
+    let starts = core::iter::successors(Some(0usize), move |from| {
+        Some(from.wrapping_add(step)).filter(|from| *from < len)
+    });
+    starts.map(move |from| Part {
+        packet,
+        thoff,
+        segment,
+        from,
+        len: step.min(len.wrapping_sub(from)),
+    })
+}
+
+/// The packet that has made the entry of the client of `flow` carries data, which no engine has seen:
+/// it comes in again, by the rules for a client that waits.
+pub(crate) fn again(net: &Net, skb: &SkBuff, flow: &Flow, thoff: usize, segment: &Segment) {
+    if Span::of(segment).len == 0 {
+        return;
+    }
+    let manner = Manner {
+        // As it came in first.
+        mark: 0,
+        ..skb.manner()
+    };
+    for part in parts(skb, thoff, segment) {
+        // One that is lost is made good by the client.
+        if let Ok(packet) = OwnedSkb::copy(net, flow.client, flow.server, &part, manner) {
+            packet.receive(skb);
         }
     }
+}
+
+/// Holds the data of a packet, once its client is in the table.
+fn keep(net: &Net, ct: &Conn, skb: &SkBuff, thoff: usize, segment: &Segment) -> Result<Kept> {
+    let table = &pernet::state::<Relay>(net).pending;
+    let mut kept = Kept::Yes;
+    for part in parts(skb, thoff, segment) {
+        kept = table.keep(ct, Held::copy(net, ct, &part)?);
+        if kept != Kept::Yes {
+            break;
+        }
+    }
+    Ok(kept)
 }
 
 /// Holds what a client sends that waits; `false` when it has been refused for that.

@@ -40,6 +40,47 @@ module! {
         "ipt_spstate",
         "ip6t_spstate",
     ],
+    params: {
+        gate_share: u32 {
+            default: 50,
+            description: "What clients at the gates of a namespace may take of nf_conntrack_max, in percent (1 to 100, default 50)",
+        },
+        held_kib: u32 {
+            default: 16384,
+            description: "Memory for what they have sent, for each namespace, in KiB (64 to 1048576, default 16384)",
+        },
+        held_total_kib: u32 {
+            default: 65536,
+            description: "... and for all of them together, in KiB (64 to 4194304, default 65536)",
+        },
+    },
+}
+
+/// The value of a parameter, which the kernel crate lends until 7.2 and copies from 7.3 on.
+fn parameter(value: impl core::borrow::Borrow<u32>) -> u32 {
+    *value.borrow()
+}
+
+/// Checks the parameters that the module was loaded with.
+fn check_parameters() -> Result {
+    use module_parameters::{gate_share, held_kib, held_total_kib};
+
+    for (name, value, range) in [
+        ("gate_share", parameter(gate_share.value()), 1..=100),
+        ("held_kib", parameter(held_kib.value()), 64..=1 << 20),
+        (
+            "held_total_kib",
+            parameter(held_total_kib.value()),
+            64..=1 << 22,
+        ),
+    ] {
+        if !range.contains(&value) {
+            let (from, to) = range.into_inner();
+            pr_err!("{name}={value}: expected {from} to {to}\n");
+            return Err(EINVAL);
+        }
+    }
+    Ok(())
 }
 
 // Dropped in this order: no rule can ask for what is gone.
@@ -64,6 +105,7 @@ impl kernel::InPlaceModule for SynProxy {
         // Initialised in the order written: a rule must find its namespace's data.
         pin_init::pin_init_scope(move || {
             netfilter::check_layout()?;
+            check_parameters()?;
             Ok(try_pin_init!(Self {
                 relay <- pernet::Registration::new(),
                 spstate <- xtables::MatchRegistration::new(module),

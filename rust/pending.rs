@@ -14,6 +14,7 @@
 use crate::{
     gate,
     hold::{Held, Queue},
+    module_parameters,
     netfilter::{
         conntrack::{Conn, ConnRef},
         pernet,
@@ -30,11 +31,7 @@ use kernel::{
     sync::atomic::{Atomic, Relaxed},
 };
 
-/// How much memory held packets may take in a namespace, and in all of them, in bytes.
-const LIMIT: usize = 16 << 20;
-const TOTAL_LIMIT: usize = 64 << 20;
-
-/// What they take in all namespaces.
+/// Memory that held packets take in all namespaces, in bytes.
 static TOTAL: Atomic<usize> = Atomic::new(0);
 
 /// A client under way.
@@ -136,8 +133,10 @@ impl Inner {
     }
 
     fn has_room(&self, size: usize) -> bool {
-        self.held.saturating_add(size) <= LIMIT
-            && TOTAL.load(Relaxed).saturating_add(size) <= TOTAL_LIMIT
+        let kib = |bytes: usize| bytes.saturating_add(size) >> 10;
+        kib(self.held) < crate::parameter(module_parameters::held_kib.value()) as usize
+            && kib(TOTAL.load(Relaxed))
+                < crate::parameter(module_parameters::held_total_kib.value()) as usize
     }
 
     fn remove(&mut self, key: usize) -> Option<Pending> {

@@ -137,7 +137,7 @@ fn judge(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule) -> 
     let net = place.net;
     let (ct, direction) = match skb.tracked() {
         Tracked::No | Tracked::Untracked if rule.defers() => {
-            return deferred(skb, net, segment, rule);
+            return deferred(skb, place, segment, rule);
         }
         Tracked::No | Tracked::Untracked => return immediate(skb, net, segment, rule),
         Tracked::Yes { related: true, .. } => return Verdict::Continue,
@@ -161,7 +161,7 @@ fn judge(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule) -> 
             }
             Verdict::Final(HookVerdict::Drop)
         }
-        Phase::None => deferred(skb, net, segment, rule),
+        Phase::None => deferred(skb, place, segment, rule),
         Phase::Waiting(waiting) => {
             Verdict::Final(open::deferred(skb, place, ct, &waiting, segment))
         }
@@ -187,12 +187,12 @@ fn immediate(skb: &SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verdict
 }
 
 /// The client's handshake only.
-fn deferred(skb: &mut SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verdict {
+fn deferred(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule) -> Verdict {
     if segment.is_syn() {
-        answer::deferred(net, skb, segment, rule);
+        answer::deferred(place.net, skb, segment, rule);
         Verdict::Final(HookVerdict::Consume)
     } else if segment.is_ack() {
-        Verdict::Final(gate::enter(net, skb, segment, rule))
+        Verdict::Final(gate::enter(skb, place, segment, rule))
     } else {
         Verdict::Continue
     }

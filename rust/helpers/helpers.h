@@ -73,6 +73,8 @@ void rust_helper_dst_hold(struct dst_entry *dst);
 /* linux/netdevice.h */
 bool rust_helper_skb_dev_is_l3_master(const struct sk_buff *skb);
 bool rust_helper_nf_hook_out_is_l3_master(const struct nf_hook_state *state);
+/* Takes the packet over. */
+void rust_helper_netif_rx(struct sk_buff *skb, const struct sk_buff *like);
 
 /* net/tcp.h */
 unsigned int rust_helper_max_tcp_header(void);

@@ -14,3 +14,15 @@ bool rust_helper_nf_hook_out_is_l3_master(const struct nf_hook_state *state)
 {
 	return state->out && netif_is_l3_master(state->out);
 }
+
+/*
+ * As a device without a link-layer header would: whatever listens to frames
+ * has had this one already.
+ */
+void rust_helper_netif_rx(struct sk_buff *skb, const struct sk_buff *like)
+{
+	skb->dev = like->dev;
+	skb->pkt_type = PACKET_HOST;
+	skb_reset_mac_header(skb);
+	netif_rx(skb);
+}

@@ -536,6 +536,13 @@ impl OwnedSkb {
         }
     }
 
+    /// Has the packet come in, once more, by the device by which `like` came.
+    pub fn receive(self, like: &SkBuff) {
+        // SAFETY: A packet that a hook looks at has a device, which does not go meanwhile; a queue of
+        // received packets is emptied before a device in it goes. Ours is taken over.
+        unsafe { bindings::rust_helper_netif_rx(self.into_raw(), like.as_raw()) }
+    }
+
     /// How much memory the packet takes, in bytes.
     pub fn true_size(&self) -> usize {
         // SAFETY: The skb is ours.
