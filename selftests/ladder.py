@@ -137,9 +137,6 @@ class Connection:
             arrives = packet.from_client == (packet.where == CLIENT)
             key = self.key(packet)
             records = waiting[packet.where, not arrives, key]
-            if not records and not arrives:
-                # It was held, and came in once more when it was released.
-                records = waiting[CLIENT + SERVER - packet.where, False, key]
             if records:
                 packet.record = records.popleft()
 
@@ -152,7 +149,8 @@ class Connection:
         for packet in self.wires:
             if packet.from_client == (packet.where == CLIENT):
                 arrived[self.key(packet)].append(packet)
-            elif not self.made_here(packet) and arrived[self.key(packet)]:
+            # Of its own the firewall sends no data: that was held.
+            elif (packet.len or not self.made_here(packet)) and arrived[self.key(packet)]:
                 packet.other = arrived[self.key(packet)].pop()
                 packet.other.other = packet
 
@@ -261,9 +259,9 @@ class Ladder:
             return ""
         if packet.other:
             return "held here, released below"
-        again = ("dropped", packet.seq) in self.said
-        self.said.add(("dropped", packet.seq))
-        return "dropped again" if again else "dropped here, retransmitted"
+        again = ("held", packet.seq) in self.said
+        self.said.add(("held", packet.seq))
+        return "held already" if again else "held here"
 
     def notes(self, packet, record):
         """What the engine said, and what it means if the next packet finds another state."""
