@@ -107,7 +107,16 @@ impl Pending {
     fn is_over(&self, now_ms: u32) -> bool {
         match &self.syn {
             Some(syn) => syn.is_over(now_ms),
-            None => !matches!(gate::phase(&self.ct), Phase::Waiting(_)),
+            None => match gate::phase(&self.ct) {
+                Phase::Waiting(_) => false,
+                phase => {
+                    // An operator, or conntrack for lack of room, has ended it.
+                    if phase == Phase::Gone {
+                        gate::take(self.ct.net(), &self.ct);
+                    }
+                    true
+                }
+            },
         }
     }
 }

@@ -39,8 +39,8 @@ pub(crate) enum Counter {
     /// Refusals: packets of a client that has waited too long, which a rule would have let through;
     /// servers that answered our SYN with a reset, could not be reached, or did not answer.
     Refused,
-    /// Clients that still sent something when their wait had run out: one that is silent by then is
-    /// not noticed.
+    /// Clients that had sent something when their wait ran out: one that has been silent is not
+    /// noticed.
     GateTimeouts,
     /// Segments that were held until their connection was open.
     Held,

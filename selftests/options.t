@@ -17,7 +17,20 @@ refuses() {
 	grep -v '^# ' "$tmp/error" | grep -q -e "$1"
 }
 
+# not_loaded PARAMETER=VALUE RANGE: the module is not loaded, and says why.
+not_loaded() {
+	dmesg --clear
+	! modprobe xt_SYNPROXY "$1" || return 1
+	dmesg | tee /dev/stderr | grep -qF "xt_SYNPROXY: $1: expected $2"
+}
+
 set_up
+ok "gate_share=0" not_loaded gate_share=0 "1 to 100"
+ok "gate_share=101" not_loaded gate_share=101 "1 to 100"
+ok "held_kib=63" not_loaded held_kib=63 "64 to 1048576"
+ok "held_total_kib=4194305" not_loaded held_total_kib=4194305 "64 to 4194304"
+ok "with parameters in range it is" modprobe xt_SYNPROXY gate_share=100 held_kib=64 held_total_kib=64
+unload
 modprobe xt_SYNPROXY
 
 refused "spstate without a state" "spstate: one of --none, --in-progress, --finish is required" -A FORWARD -m spstate

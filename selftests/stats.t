@@ -7,7 +7,8 @@
 . "$(dirname "$0")/lib.sh"
 
 file=/proc/net/stat/xt_synproxy
-columns="entries syn_received cookie_invalid cookie_valid cookie_retrans conn_reopened in_progress opened refused gate_timeouts held syn_retrans icmp_errors"
+columns="entries syn_received cookie_invalid cookie_valid cookie_retrans conn_reopened in_progress opened refused gate_timeouts held syn_retrans icmp_errors hold_full gate_full contradictions"
+zeros=$(sed -E "s/[a-z_]+/0/g" <<<"$columns")
 proxy="SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460"
 
 # look NAMESPACE: reads the sums over all CPUs into $now, by column.
@@ -73,7 +74,7 @@ is "the columns" "$(fw head -n 1 $file | tr -s '\t' ' ')" "$columns"
 is "a line for each CPU" "$(fw cat $file | wc -l)" $((1 + $(cpus)))
 is "of eight digits a column" "$(fw sed 1d $file | grep -cxE "[0-9a-f]{8}(	[0-9a-f]{8}){$(($(wc -w <<<"$columns") - 1))}")" "$(cpus)"
 # shellcheck disable=SC2086 # words
-is "all are 0" "$(total fw $columns)" "0 0 0 0 0 0 0 0 0 0 0 0 0"
+is "all are 0" "$(total fw $columns)" "$zeros"
 is "the file can only be read" "$(stat -c %a $file)" 444
 ok "the kernel's own can be loaded, too" modprobe nf_synproxy_core
 ok "and has the first columns" grep -q "^$(fw head -n 1 /proc/net/stat/synproxy)	" $file
@@ -107,7 +108,7 @@ is "makes a client wait once" "$(since cookie_invalid cookie_valid in_progress c
 start_dpi --verbose
 remember
 ok "a page comes" page 4001 /64k
-is "and counts as opened" "$(since in_progress opened refused)" "1 1 0"
+is "and counts as opened, with a request that was held" "$(since in_progress opened refused held)" "1 1 0 1"
 
 wait_for too_late "$late_port"
 remember
@@ -141,7 +142,7 @@ is "is counted: the server gets the SYN again" "$(since cookie_valid cookie_retr
 
 # Another namespace with a rule.
 # shellcheck disable=SC2086 # words
-is "another namespace has counted nothing" "$(total server $columns)" "0 0 0 0 0 0 0 0 0 0 0 0 0"
+is "another namespace has counted nothing" "$(total server $columns)" "$zeros"
 start_nginx server
 server "$iptables-$BACKEND-restore" <<END
 *raw
