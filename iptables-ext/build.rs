@@ -1,43 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Bindings of libxtables and of the match's ABI, and the C shim that registers the match.
+//! For each extension: the C shim that registers it.
 
-use std::{env, error::Error, path::PathBuf};
+use std::error::Error;
 
-const UAPI: &str = "../include/uapi";
+const UAPI: &str = "../../include/uapi";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=shim.c");
-    println!("cargo::rerun-if-changed={UAPI}/linux/netfilter/xt_spstate.h");
+    println!("cargo::rerun-if-changed={UAPI}/linux/netfilter");
 
     let xtables = pkg_config::Config::new()
-        .atleast_version("1.8")
+        .cargo_metadata(false)
         .probe("xtables")?;
-    let includes: Vec<PathBuf> = xtables
-        .include_paths
-        .into_iter()
-        .chain([UAPI.into()])
-        .collect();
-
-    bindgen::builder()
-        .header_contents(
-            "spstate.h",
-            "#include <xtables.h>\n#include <linux/netfilter/xt_spstate.h>\n",
-        )
-        .clang_args(includes.iter().map(|dir| format!("-I{}", dir.display())))
-        .allowlist_function("xtables_option_parse")
-        .allowlist_type("xt_(spstate_info|spstate_state|option_call|fcheck_call|entry_match)")
-        .allowlist_var("xt_params")
-        .prepend_enum_name(false)
-        .formatter(bindgen::Formatter::None)
-        .generate()?
-        .write_to_file(PathBuf::from(env::var("OUT_DIR")?).join("xtables.rs"))?;
 
     // As an object and not as a library: nothing refers to the shim, so a linker would leave a
     // library's member out. And not in the unit tests, where no iptables is there to register at.
     let objects = cc::Build::new()
         .file("shim.c")
-        .includes(&includes)
+        .include(UAPI)
+        .includes(&xtables.include_paths)
         .cargo_metadata(false)
         .warnings_into_errors(true)
         .compile_intermediates();

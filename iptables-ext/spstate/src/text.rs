@@ -4,18 +4,17 @@
 //!
 //! The texts are constants, so nothing here allocates or can fail.
 
-use crate::sys;
-use core::ffi::CStr;
+use xtables::sys;
 
 /// The answer to `iptables -m spstate -h`.
-pub(crate) const HELP: &CStr = c"spstate match options (exactly one):
+pub(crate) const HELP: &str = "spstate match options (exactly one):
 [!] --none           the connection has never met the SYN proxy
 [!] --in-progress    the client is held by the SYN proxy, the server knows nothing of it
 [!] --finish         the SYN proxy has opened the connection to the server
 ";
 
 /// The error for a rule that names no state.
-pub(crate) const REQUIRED: &CStr = c"spstate: one of --none, --in-progress, --finish is required";
+pub(crate) const REQUIRED: &str = "spstate: one of --none, --in-progress, --finish is required";
 
 /// The match as the kernel gets it if the option with this `id` was given, after a `!` if
 /// `invert`. Ids are states (`spstate_opts` in `shim.c`); `None` if there is no such state.
@@ -32,15 +31,15 @@ pub(crate) fn parse(id: u32, invert: bool) -> Option<sys::xt_spstate_info> {
 }
 
 /// What `iptables -L` shows of the match.
-pub(crate) fn print(info: &sys::xt_spstate_info) -> &'static CStr {
+pub(crate) fn print(info: &sys::xt_spstate_info) -> &'static str {
     match (u32::from(info.state), info.invert != 0) {
-        (sys::XT_SPSTATE_NONE, false) => c" spstate none",
-        (sys::XT_SPSTATE_NONE, true) => c" spstate ! none",
-        (sys::XT_SPSTATE_IN_PROGRESS, false) => c" spstate in-progress",
-        (sys::XT_SPSTATE_IN_PROGRESS, true) => c" spstate ! in-progress",
-        (sys::XT_SPSTATE_FINISH, false) => c" spstate finish",
-        (sys::XT_SPSTATE_FINISH, true) => c" spstate ! finish",
-        _ => c" spstate unknown",
+        (sys::XT_SPSTATE_NONE, false) => " spstate none",
+        (sys::XT_SPSTATE_NONE, true) => " spstate ! none",
+        (sys::XT_SPSTATE_IN_PROGRESS, false) => " spstate in-progress",
+        (sys::XT_SPSTATE_IN_PROGRESS, true) => " spstate ! in-progress",
+        (sys::XT_SPSTATE_FINISH, false) => " spstate finish",
+        (sys::XT_SPSTATE_FINISH, true) => " spstate ! finish",
+        _ => " spstate unknown",
     }
 }
 
@@ -48,15 +47,15 @@ pub(crate) fn print(info: &sys::xt_spstate_info) -> &'static CStr {
 ///
 /// Nothing for a state that has no option. The kernel refuses such a rule, and so does
 /// `iptables-restore`, with [`REQUIRED`].
-pub(crate) fn save(info: &sys::xt_spstate_info) -> &'static CStr {
+pub(crate) fn save(info: &sys::xt_spstate_info) -> &'static str {
     match (u32::from(info.state), info.invert != 0) {
-        (sys::XT_SPSTATE_NONE, false) => c" --none",
-        (sys::XT_SPSTATE_NONE, true) => c" ! --none",
-        (sys::XT_SPSTATE_IN_PROGRESS, false) => c" --in-progress",
-        (sys::XT_SPSTATE_IN_PROGRESS, true) => c" ! --in-progress",
-        (sys::XT_SPSTATE_FINISH, false) => c" --finish",
-        (sys::XT_SPSTATE_FINISH, true) => c" ! --finish",
-        _ => c"",
+        (sys::XT_SPSTATE_NONE, false) => " --none",
+        (sys::XT_SPSTATE_NONE, true) => " ! --none",
+        (sys::XT_SPSTATE_IN_PROGRESS, false) => " --in-progress",
+        (sys::XT_SPSTATE_IN_PROGRESS, true) => " ! --in-progress",
+        (sys::XT_SPSTATE_FINISH, false) => " --finish",
+        (sys::XT_SPSTATE_FINISH, true) => " ! --finish",
+        _ => "",
     }
 }
 
@@ -78,11 +77,8 @@ mod tests {
         for (id, name) in STATES {
             for (invert, bang) in [(false, ""), (true, "! ")] {
                 let info = parse(id, invert).unwrap();
-                assert_eq!(
-                    print(&info).to_str().unwrap(),
-                    format!(" spstate {bang}{name}")
-                );
-                assert_eq!(save(&info).to_str().unwrap(), format!(" {bang}--{name}"));
+                assert_eq!(print(&info), format!(" spstate {bang}{name}"));
+                assert_eq!(save(&info), format!(" {bang}--{name}"));
             }
         }
     }
@@ -90,8 +86,8 @@ mod tests {
     #[test]
     fn help_and_the_error_name_every_option() {
         for (_, name) in STATES {
-            assert!(HELP.to_str().unwrap().contains(&format!("\n[!] --{name} ")));
-            assert!(REQUIRED.to_str().unwrap().contains(&format!("--{name}")));
+            assert!(HELP.contains(&format!("\n[!] --{name} ")));
+            assert!(REQUIRED.contains(&format!("--{name}")));
         }
     }
 
@@ -103,7 +99,7 @@ mod tests {
             state: 7,
             invert: 0,
         };
-        assert_eq!(print(&info), c" spstate unknown");
-        assert_eq!(save(&info), c"");
+        assert_eq!(print(&info), " spstate unknown");
+        assert_eq!(save(&info), "");
     }
 }

@@ -5,34 +5,15 @@
 //! The functions here are called by libxtables through the table in `shim.c`. They turn its
 //! pointers into values and leave the rest to `text`.
 
-mod sys;
 mod text;
 
-use core::ffi::{c_int, c_void, CStr};
-
-/// Writes to the C library's stdout, which iptables prints to as well: Rust's own has another
-/// buffer, and the order would be lost.
-fn put(text: &CStr) {
-    // SAFETY: Both strings end in a zero byte, and "%s" takes exactly one string.
-    unsafe { libc::printf(c"%s".as_ptr(), text.as_ptr()) };
-}
-
-/// Ends iptables with `message` and the status for wrong options.
-fn refuse(message: &CStr) -> ! {
-    // SAFETY: libxtables sets `xt_params` before it loads extensions. The arguments are a format
-    // and the one string it asks for.
-    unsafe {
-        if let Some(exit_err) = (*sys::xt_params).exit_err {
-            exit_err(sys::PARAMETER_PROBLEM, c"%s".as_ptr(), message.as_ptr());
-        }
-        libc::abort()
-    }
-}
+use core::ffi::{c_int, c_void};
+use xtables::{put, refuse, sys};
 
 /// Prints the options of the match.
 #[no_mangle]
 pub extern "C" fn spstate_help() {
-    put(c"\n");
+    put("\n");
     put(text::HELP);
 }
 
@@ -44,12 +25,9 @@ pub extern "C" fn spstate_help() {
 /// pointing to a `struct xt_spstate_info` that may be written.
 #[no_mangle]
 pub unsafe extern "C" fn spstate_parse(cb: *mut sys::xt_option_call) {
-    // SAFETY: By the caller's promise; `entry` is an element of `spstate_opts`.
-    let (id, invert) = unsafe {
-        sys::xtables_option_parse(cb);
-        ((*(*cb).entry).id, (*cb).invert)
-    };
-    match text::parse(id, invert) {
+    // SAFETY: By the caller's promise.
+    let given = unsafe { xtables::parse(cb) };
+    match text::parse(given.id, given.invert) {
         // SAFETY: By the caller's promise.
         Some(info) => unsafe { (*cb).data.cast::<sys::xt_spstate_info>().write(info) },
         None => refuse(text::REQUIRED),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! libxtables and the ABI of the match, made by bindgen in `build.rs`.
+//! libxtables, and the ABI of match and target, made by bindgen in `build.rs`.
 
 #![allow(
     clippy::all,
