@@ -20,7 +20,7 @@ endif
 	vm-shell sandbox install clean distclean
 
 module: ## build xt_SYNPROXY.ko (KDIR=: here, for that kernel tree)
-extension: ## build libxt_spstate.so, the iptables extension
+extension: ## build libxt_SYNPROXY.so and libxt_spstate.so, the iptables extensions
 examples: ## build the DPI example
 demo: ## show a connection held at the gate, and one let through
 check: ## run all tests; the last line counts them
@@ -75,8 +75,12 @@ install:
 		install -D -m 644 -t $(modules_dir)/updates $(out)/module/xt_SYNPROXY.ko)
 	$(if $(call built,module/xt_SYNPROXY.ko), \
 		install -D -m 644 iptables-ext/xt_SYNPROXY.modprobe.conf $(DESTDIR)/etc/modprobe.d/xt_SYNPROXY.conf)
-	$(if $(call built,cargo/release/libxt_spstate.so), \
-		install -D -m 644 -t $(xtables_dir) $(out)/cargo/release/libxt_spstate.so)
+	@# the one of that name that comes with iptables stays, and does not come back
+	$(if $(DESTDIR),,$(if $(call built,cargo/release/libxt_SYNPROXY.so), \
+		! command -v dpkg-divert >/dev/null || \
+		dpkg-divert --quiet --local --rename --add $(xtables_dir)/libxt_SYNPROXY.so))
+	$(if $(call built,cargo/release/libxt_*.so), \
+		install -D -m 644 -t $(xtables_dir) $(call built,cargo/release/libxt_*.so))
 	$(if $(call built,cargo/release/dpi-http), \
 		install -D -t $(DESTDIR)/usr/local/bin $(out)/cargo/release/dpi-http)
 	$(if $(DESTDIR),,depmod $(release))
@@ -86,7 +90,7 @@ ifdef XTSP_SANDBOX
 export CARGO_TARGET_DIR := $(out)/cargo
 
 extension:
-	cargo build --release --locked --package libxt_spstate
+	cargo build --release --locked --package libxt_SYNPROXY --package libxt_spstate
 
 examples:
 	cargo build --release --locked --package dpi-http

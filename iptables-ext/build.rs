@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .probe("xtables")?;
 
     // As an object and not as a library: nothing refers to the shim, so a linker would leave a
-    // library's member out. And not in the unit tests, where no iptables is there to register at.
+    // library's member out.
     let objects = cc::Build::new()
         .file("shim.c")
         .include(UAPI)

@@ -7,6 +7,8 @@ use std::{env, error::Error, path::PathBuf};
 const UAPI: &str = "../../include/uapi";
 const HEADERS: &str = "
 #include <xtables.h>
+#include <linux/netfilter/nf_synproxy.h>
+#include <linux/netfilter/xt_SYNPROXY.h>
 #include <linux/netfilter/xt_spstate.h>
 ";
 
@@ -28,9 +30,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                 .map(|dir| format!("-I{}", dir.display())),
         )
         .allowlist_function("xtables_option_parse")
-        .allowlist_type("xt_(option_(call|type)|fcheck_call|entry_match)")
-        .allowlist_type("xt_spstate_(info|state)")
-        .allowlist_var("xt_params")
+        .allowlist_type("xt_(option_(call|type)|fcheck_call|entry_(match|target))")
+        .allowlist_type("xt_spstate_(info|state)|(nf|xt)_synproxy_info")
+        .allowlist_var("xt_params|XT_SYNPROXY_.*")
+        .derive_default(true)
         .prepend_enum_name(false)
         .formatter(bindgen::Formatter::None)
         .generate()?

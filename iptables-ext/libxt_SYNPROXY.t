@@ -1,0 +1,34 @@
+:INPUT,FORWARD
+-p tcp -j SYNPROXY;=;OK
+-p tcp -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --ecn;=;OK
+-p tcp -j SYNPROXY --mss 1460 --wscale 7 --ecn --timestamp --sack-perm;-p tcp -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --ecn;OK
+-p tcp -j SYNPROXY --wscale 0 --mss 1;=;OK
+-p tcp -j SYNPROXY --wscale 14 --mss 65535;=;OK
+-p tcp -j SYNPROXY --mss 0x5b4;-p tcp -j SYNPROXY --mss 1460;OK
+-p tcp -j SYNPROXY --defer;=;OK
+-p tcp -j SYNPROXY --window 1;=;OK
+-p tcp -j SYNPROXY --window 65535;=;OK
+-p tcp -j SYNPROXY --timeout 1;=;OK
+-p tcp -j SYNPROXY --timeout 3600;=;OK
+-p tcp -j SYNPROXY --timeout 30 --window 14600 --defer --mss 1460;-p tcp -j SYNPROXY --mss 1460 --defer --window 14600 --timeout 30;OK
+-p tcp -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --ecn --defer --window 14600 --timeout 30;=;OK
+-p tcp -m tcp --dport 80 -m spstate --none -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --timeout 5;=;OK
+-j SYNPROXY;;FAIL
+-p udp -j SYNPROXY;;FAIL
+-p tcp -j SYNPROXY --mss;;FAIL
+-p tcp -j SYNPROXY --mss 0;;FAIL
+-p tcp -j SYNPROXY --mss 65536;;FAIL
+-p tcp -j SYNPROXY --mss -1;;FAIL
+-p tcp -j SYNPROXY --mss 1460x;;FAIL
+-p tcp -j SYNPROXY --wscale -1;;FAIL
+-p tcp -j SYNPROXY --wscale 15;;FAIL
+-p tcp -j SYNPROXY --wscale 256;;FAIL
+-p tcp -j SYNPROXY --window 0;;FAIL
+-p tcp -j SYNPROXY --window 65536;;FAIL
+-p tcp -j SYNPROXY --timeout 0;;FAIL
+-p tcp -j SYNPROXY --timeout 3601;;FAIL
+-p tcp -j SYNPROXY --timeout 4294967297;;FAIL
+-p tcp -j SYNPROXY --mss 1460 --mss 1460;;FAIL
+-p tcp -j SYNPROXY --defer --defer;;FAIL
+-p tcp -j SYNPROXY --defer 1;;FAIL
+-p tcp -j SYNPROXY ! --defer;;FAIL
