@@ -13,7 +13,8 @@ table=ip
 # modprobe would load ours by that name.
 in_tree_file=/usr/lib/modules/$(uname -r)/kernel/net/$l3/netfilter/$in_tree.ko
 
-rule() { ipt "$1" FORWARD -p tcp --dport 80 -m state --state UNTRACKED,INVALID -j SYNPROXY --sack-perm --timestamp --mss 1460 --wscale 7; }
+with=()
+rule() { "${with[@]}" ipt "$1" FORWARD -p tcp --dport 80 -m state --state UNTRACKED,INVALID -j SYNPROXY --sack-perm --timestamp --mss 1460 --wscale 7; }
 # refused NAME: two tests that a rule of ours is, and that the log has the reason.
 refused() {
 	dmesg --clear
@@ -86,8 +87,10 @@ ok "a page comes" page 4006 /64k
 ok "and nothing is logged" logged 0 .
 without_nft_synproxy server
 
-# The target that was registered last gets the rules.
+# The target that was registered last gets the rules of revision 0: those of the stock
+# library.
 rule -D
+with=(stock)
 unload
 modprobe nf_synproxy_core
 insmod "$in_tree_file"
@@ -113,6 +116,10 @@ ok "a new rule is the kernel's" users "$in_tree" "$([ "$BACKEND" = legacy ] && e
 # Timestamps are translated twice: depending on the clocks, it works or does not.
 client curl -sS --max-time 10 --local-port 4014 -o /dev/null "$(url /64k)" || :
 ok "which is logged when a connection ends" wait_for logged 1 "$warning"
+ipt -F FORWARD
+with=()
+ok "a rule of revision 1 is accepted" wait_for rule -A
+ok "and is ours" users "$in_tree" 0
 ipt -F FORWARD
 unload
 rule -A

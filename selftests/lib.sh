@@ -163,6 +163,13 @@ ipt() { fw "$iptables-$BACKEND" "$@"; }
 ipt_save() { fw "$iptables-$BACKEND-save" "$@"; }
 ipt_restore() { fw "$iptables-$BACKEND-restore"; }
 
+# stock COMMAND...: has iptables use the libraries that it came with. One of ours hides
+# one of these, but not in the sandbox below this machine's root.
+stock() {
+	mountpoint -q /mnt || mount -t virtiofs -o ro root /mnt
+	XTABLES_LIBDIR=/mnt$(pkg-config --variable=xtlibdir xtables) "$@"
+}
+
 # raw SCENARIO PORT: raw.py asks $address.
 raw() { CLIENT=$raw_client SERVER=$address client "$here/raw.py" "$@"; }
 

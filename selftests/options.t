@@ -43,8 +43,20 @@ for place in "filter OUTPUT" "mangle PREROUTING" "mangle POSTROUTING" "nat PRERO
 	refused "SYNPROXY in $place" "used from hooks ${place#* }, but only usable from INPUT/FORWARD" \
 		-t "${place% *}" -A "${place#* }" -p tcp -j SYNPROXY
 done
-refused "--wscale 15" "wscale 15: expected 0 to 14" -A FORWARD -p tcp -j SYNPROXY --wscale 15
-refused "--mss 0" "mss 0: expected 1 to 65535" -A FORWARD -p tcp -j SYNPROXY --mss 0
+while read -r option range values; do
+	for value in $values; do
+		refused "--$option $value" "SYNPROXY: bad value for option \"--$option\", or out of range ($range)" \
+			-A FORWARD -p tcp -j SYNPROXY "--$option" "$value"
+	done
+done <<-END
+	mss 1-65535 0 65536 70000
+	wscale 0-14 15 256
+	window 1-65535 0 65536
+	timeout 1-3600 0 3601 4294967297
+END
+# The library that comes with iptables leaves it to the kernel.
+stock refused "--wscale 15 by the stock library" "wscale 15: expected 0 to 14" -A FORWARD -p tcp -j SYNPROXY --wscale 15
+stock refused "--mss 0 by the stock library" "mss 0: expected 1 to 65535" -A FORWARD -p tcp -j SYNPROXY --mss 0
 
 # Through a user chain, in both orders; the kernel gives no better reason.
 ipt -N user

@@ -45,25 +45,26 @@ every_form() {
 with_table() { awk '/^\*/ { table = $0 } /^-A/ { print table, $0 }' | sort; }
 lists_every_form() { diff <(every_form | with_table) <(ipt_save | with_table); }
 
-# The rules of the extension's own test file, as iptables' iptables-test.py reads
-# it: rule;what is saved ("=": the same);OK or FAIL. One line is one test.
+# own_rules EXTENSION: the rules of its own test file, as iptables' iptables-test.py
+# reads it: :CHAIN,...; rule;what is saved ("=": the same);OK or FAIL. One line is one
+# test.
 own_rules() {
-	local rule wanted result
+	local rule wanted result chains
 	while IFS=';' read -r rule wanted result; do
 		case $rule in
-		:*) ;;
+		:*) IFS=, read -ra chains <<<"${rule#:}" ;;
 		*) if [ "$result" = OK ]; then
 			ok "$rule: is taken" takes "$rule" "${wanted/#=/$rule}"
 		else
 			ok "$rule: is refused" refuses "$rule"
 		fi ;;
 		esac
-	done <"$ext/libxt_spstate.t"
+	done <"$ext/libxt_$1.t"
 }
 takes() {
-	printf -- "-A %s $1\n" INPUT FORWARD OUTPUT | sed '1i *filter
+	printf -- "-A %s $1\n" "${chains[@]}" | sed '1i *filter
 		$a COMMIT' | ipt_restore &&
-		diff <(printf -- "-A %s $2\n" INPUT FORWARD OUTPUT) <(ipt_save -t filter | grep ^-A)
+		diff <(printf -- "-A %s $2\n" "${chains[@]}") <(ipt_save -t filter | grep ^-A)
 }
 # shellcheck disable=SC2086 # a rule is several words
 refuses() { ! ipt -A INPUT $1; }
@@ -75,6 +76,7 @@ first_rule() {
 		[ -e /sys/module/xt_SYNPROXY ] && [ ! -e "/sys/module/$in_tree" ] && ipt -F
 }
 ok "-j SYNPROXY loads this module, and not the kernel's own" first_rule -p tcp -j SYNPROXY
+ok "with an option of revision 1 as well" first_rule -p tcp -j SYNPROXY --defer
 ok "-m spstate loads it as well" first_rule -m spstate --none
 
 ok "examples/synproxy.rules is taken" gate
@@ -96,10 +98,10 @@ ok "SYNPROXY in a user chain is taken" ipt_restore <<-END
 	:user - [0:0]
 	-A FORWARD -j user
 	-A INPUT -p tcp -j SYNPROXY
-	-A user -p tcp -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --ecn
+	-A user -p tcp -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --ecn --defer --window 14600 --timeout 5
 	COMMIT
 END
-ok "and goes round" round_trip '-A user -p tcp -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --ecn'
+ok "and goes round" round_trip '-A user -p tcp -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --ecn --defer --window 14600 --timeout 5'
 ipt -F
 ipt -X user
 
@@ -112,6 +114,7 @@ for chain in INPUT FORWARD; do
 done
 ipt -F
 
-own_rules
+own_rules spstate
+own_rules SYNPROXY
 
 finish
