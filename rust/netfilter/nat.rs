@@ -4,7 +4,13 @@
 //!
 //! C header: [`include/net/netfilter/nf_nat.h`](srctree/include/net/netfilter/nf_nat.h)
 
-use super::{bindings, conntrack::Conn, inet_addr};
+use super::{
+    bindings,
+    conntrack::{Conn, Tracked},
+    hook::point,
+    inet_addr,
+    skb::OwnedSkb,
+};
 use crate::tcp::timestamp::Direction;
 use kernel::prelude::*;
 
@@ -36,6 +42,38 @@ pub fn copy_destination(ct: &Conn, old: &Conn) -> Result {
             bindings::nf_nat_manip_type_NF_NAT_MANIP_DST,
         )
     };
+    accepted(verdict)
+}
+
+/// Gives a packet of ours that conntrack has seen the destination that its connection has. OUTPUT would
+/// do that, too, but after the packet is routed: no route need lead to the address that the client
+/// has asked for.
+///
+/// # Errors
+///
+/// `EAGAIN` when the packet cannot be changed.
+pub fn translate_destination(skb: &mut OwnedSkb) -> Result {
+    let ct = match skb.tracked() {
+        Tracked::Yes {
+            ct,
+            direction: Direction::Original,
+            related: false,
+        } => ct.as_raw(),
+        _ => return Ok(()),
+    };
+    // SAFETY: The packet is ours, begins with its IP header, and keeps its entry.
+    let verdict = unsafe {
+        bindings::nf_nat_packet(
+            ct,
+            bindings::ip_conntrack_info_IP_CT_NEW,
+            u32::from(point::LOCAL_OUT),
+            skb.as_raw(),
+        )
+    };
+    accepted(verdict)
+}
+
+fn accepted(verdict: u32) -> Result {
     if verdict == bindings::NF_ACCEPT {
         Ok(())
     } else {

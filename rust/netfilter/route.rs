@@ -8,7 +8,7 @@
 //! [`include/linux/netfilter_ipv6.h`](srctree/include/linux/netfilter_ipv6.h)
 
 use super::{
-    bindings,
+    bindings, nat,
     skb::{OwnedSkb, SkBuff},
     Family, Net,
 };
@@ -51,7 +51,8 @@ impl Drop for Route {
 pub struct Routed(OwnedSkb);
 
 impl Routed {
-    /// Finds the route of `skb`; `trigger` is the packet on whose account it is sent.
+    /// Finds the route of `skb`, to where the nat table sends it if conntrack has seen it; `trigger` is
+    /// the packet on whose account it is sent.
     ///
     /// # Errors
     ///
@@ -79,7 +80,12 @@ impl Routed {
     /// # Safety
     ///
     /// `near` must be valid.
-    unsafe fn find(net: &Net, skb: OwnedSkb, near: NonNull<bindings::dst_entry>) -> Result<Self> {
+    unsafe fn find(
+        net: &Net,
+        mut skb: OwnedSkb,
+        near: NonNull<bindings::dst_entry>,
+    ) -> Result<Self> {
+        nat::translate_destination(&mut skb)?;
         let _rcu = rcu::read_lock();
         // SAFETY: Both are valid. The borrowed route is replaced by one of the packet's own before
         // `near` goes. The packet has no socket.
