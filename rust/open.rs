@@ -105,8 +105,7 @@ fn connect(
     let clock = held.as_ref().and_then(Queue::clock);
     let syn = handshake::syn(waiting, segment, clock);
     let manner = skb.manner();
-    let out = OwnedSkb::tcp(net, flow.client, flow.server, &syn.repr, manner)?;
-    let mut out = Routed::new(net, out, skb)?;
+    let mut out = OwnedSkb::tcp(net, flow.client, flow.server, &syn.repr, manner)?;
 
     let mut ct = conntrack::track_syn(net, &mut out, old)?;
     if ct.is(Status::Confirmed) {
@@ -141,6 +140,7 @@ fn connect(
         ct.set_mark(old.mark());
         nat::copy_destination(&ct, old)?;
     }
+    let out = Routed::new(net, out, skb)?;
     pending::unanswered(
         net,
         Unanswered {
@@ -216,9 +216,9 @@ impl Unanswered {
         let wait_ms = self.backoff.wait_ms(tcp_clock_ms());
         self.ct.prolong((wait_ms / 1000).saturating_add(MARGIN_S));
         let flow = self.ct.flow();
-        let out = OwnedSkb::tcp(net, flow.client, flow.server, &self.syn, self.manner)?;
-        let mut out = Routed::near(net, out, &self.route)?;
+        let mut out = OwnedSkb::tcp(net, flow.client, flow.server, &self.syn, self.manner)?;
         conntrack::track_as(net, &mut out, &self.ct)?;
+        let out = Routed::near(net, out, &self.route)?;
         stats::count(net, Counter::SynRetrans);
         out.send(net);
         Ok(())

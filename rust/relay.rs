@@ -409,9 +409,9 @@ fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr, manner: Manner
 }
 
 /// Sends a packet of the client's to the server.
-fn forward(net: &Net, trigger: &SkBuff, ct: &Conn, packet: OwnedSkb) -> Result {
-    let mut out = Routed::new(net, packet, trigger)?;
-    conntrack::track_as(net, &mut out, ct)?;
+fn forward(net: &Net, trigger: &SkBuff, ct: &Conn, mut packet: OwnedSkb) -> Result {
+    conntrack::track_as(net, &mut packet, ct)?;
+    let out = Routed::new(net, packet, trigger)?;
     out.send(net);
     Ok(())
 }
