@@ -10,6 +10,7 @@ use super::{
     cookie::Flow,
     hook::point,
     inet_addr,
+    nat,
     skb::{OwnedSkb, SkBuff},
     Family, Net,
 };
@@ -43,6 +44,10 @@ pub enum Status {
     Dying = bindings::ip_conntrack_status_IPS_DYING_BIT,
     /// No connection at all, but what a rule of the raw table wants one to be like.
     Template = bindings::ip_conntrack_status_IPS_TEMPLATE_BIT,
+    /// The source has been translated, if only to itself.
+    SrcNatDone = bindings::ip_conntrack_status_IPS_SRC_NAT_DONE_BIT,
+    /// The destination has been translated, if only to itself.
+    DstNatDone = bindings::ip_conntrack_status_IPS_DST_NAT_DONE_BIT,
     /// Packets do not extend the entry's life.
     FixedTimeout = bindings::ip_conntrack_status_IPS_FIXED_TIMEOUT_BIT,
 }
@@ -556,6 +561,10 @@ pub fn hold(skb: &mut SkBuff, words: [u32; 3], seconds: u32) -> Result {
         if ext.is_null() {
             return Err(ENOMEM);
         }
+    }
+    // It never gets to POSTROUTING, where two connections to one server are told apart.
+    if ct.is(Status::DstNatDone) {
+        nat::keep_source(ct)?;
     }
     ct.synproxy().ok_or(EINVAL)?.store(words);
     ct.set(Status::SeqAdjust);

@@ -6,7 +6,7 @@
 
 use super::{
     bindings,
-    conntrack::{Conn, Tracked},
+    conntrack::{Conn, Status, Tracked},
     hook::point,
     inet_addr,
     skb::OwnedSkb,
@@ -42,6 +42,23 @@ pub fn copy_destination(ct: &Conn, old: &Conn) -> Result {
             bindings::nf_nat_manip_type_NF_NAT_MANIP_DST,
         )
     };
+    accepted(verdict)
+}
+
+/// Gives the new entry `ct` the source that its client has, as POSTROUTING does where no rule says
+/// otherwise: with another port if a connection to the same server has the client's already. The nat
+/// table is not asked then.
+///
+/// # Errors
+///
+/// `EAGAIN` when the translation cannot be had.
+pub fn keep_source(ct: &Conn) -> Result {
+    if ct.is(Status::SrcNatDone) {
+        return Ok(());
+    }
+    // SAFETY: The entry is valid; it is not confirmed, or nothing happens.
+    let verdict =
+        unsafe { bindings::nf_nat_alloc_null_binding(ct.as_raw(), u32::from(point::POST_ROUTING)) };
     accepted(verdict)
 }
 
