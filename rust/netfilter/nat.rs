@@ -15,12 +15,16 @@ use crate::tcp::timestamp::Direction;
 use kernel::prelude::*;
 
 /// Gives the new entry `ct` the destination that `old` has: the nat table has been asked once for
-/// this connection, when its client came, and is not asked again in OUTPUT.
+/// this connection, when its client came, and is not asked again in OUTPUT. If it has not been
+/// asked for `old`, that is left to OUTPUT.
 ///
 /// # Errors
 ///
 /// `EAGAIN` when the translation cannot be had.
 pub fn copy_destination(ct: &Conn, old: &Conn) -> Result {
+    if !old.is(Status::DstNatDone) {
+        return Ok(());
+    }
     let to = old.source(Direction::Reply);
     let addr = inet_addr(to.ip());
     let proto = bindings::nf_conntrack_man_proto {
