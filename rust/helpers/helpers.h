@@ -68,6 +68,7 @@ u8 rust_helper_ipv6_default_hop_limit(const struct net *net);
 
 /* net/dst.h */
 struct dst_entry *rust_helper_skb_dst_get(struct sk_buff *skb);
+bool rust_helper_skb_dst_is_loopback(const struct sk_buff *skb);
 void rust_helper_dst_hold(struct dst_entry *dst);
 
 /* linux/netdevice.h */

@@ -112,6 +112,12 @@ impl Routed {
         Some(Route(NonNull::new(dst)?))
     }
 
+    /// Whether the packet is for this host itself.
+    pub fn is_for_this_host(&self) -> bool {
+        // SAFETY: The packet is ours, and has a route.
+        unsafe { bindings::rust_helper_skb_dst_is_loopback(self.0.as_raw()) }
+    }
+
     /// Sends the packet through the LOCAL_OUT hooks.
     pub fn send(self, net: &Net) {
         let family = self.0.family();
