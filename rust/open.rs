@@ -141,6 +141,10 @@ fn connect(
         nat::copy_destination(&ct, old)?;
     }
     let out = Routed::new(net, out, skb)?;
+    if old.is_some_and(|old| old.is(Status::DstNatDone)) && out.is_for_this_host() {
+        // What the client itself sends here does not pass POSTROUTING, as our SYN does.
+        nat::keep_source(&ct)?;
+    }
     pending::unanswered(
         net,
         Unanswered {
