@@ -9,8 +9,7 @@ use super::{
     bindings,
     cookie::Flow,
     hook::point,
-    inet_addr,
-    nat,
+    inet_addr, nat,
     skb::{OwnedSkb, SkBuff},
     Family, Net,
 };
