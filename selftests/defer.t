@@ -40,10 +40,10 @@ client_says() {
 set_up
 start_nginx server
 capture
-fw sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0
 
 # Without --defer these rules open at once.
 gate_for
+fw sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0
 ok "without --defer, no engine: a page comes" page 4001 /64k
 
 gate_for --defer
