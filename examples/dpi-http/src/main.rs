@@ -8,22 +8,13 @@
 //! it again.
 
 mod packet;
+mod queue;
 mod stream;
 
 use clap::Parser;
-use nfq::{Queue, Verdict as Fate};
-use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    flag::register_conditional_shutdown,
-};
+use queue::{mark, said_mark, say};
 use std::{
-    error::Error,
-    fs,
-    io::{self, Write},
-    num::{NonZeroUsize, ParseIntError},
-    process::ExitCode,
-    sync::{atomic::AtomicBool, Arc},
-    time::Instant,
+    convert::Infallible, error::Error, io, num::NonZeroUsize, process::ExitCode, time::Instant,
 };
 use stream::{Streams, Verdict};
 
@@ -63,16 +54,8 @@ impl Args {
     }
 }
 
-fn mark(text: &str) -> Result<u32, ParseIntError> {
-    match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
-        Some(hex) => u32::from_str_radix(hex, 16),
-        None => text.parse(),
-    }
-}
-
 fn main() -> ExitCode {
     match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&mut io::stderr(), format_args!("dpi-http: {error}"));
             ExitCode::FAILURE
@@ -80,46 +63,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints a line. A log that nobody reads any more is no reason to stop judging packets.
-fn say(to: &mut dyn Write, line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(to, "{line}").and_then(|()| to.flush());
-}
-
-fn run(args: &Args) -> Result<(), Box<dyn Error>> {
-    for signal in [SIGTERM, SIGINT] {
-        register_conditional_shutdown(signal, 0, Arc::new(AtomicBool::new(true)))?;
-    }
-    let mut queue = listen(args.queue_num).map_err(|error| explain(args.queue_num, &error))?;
-    say(
-        &mut io::stderr(),
-        format_args!("listening on queue {}", args.queue_num),
-    );
-
+fn run(args: &Args) -> Result<Infallible, Box<dyn Error>> {
     let mut streams = Streams::new(FLOWS);
-    loop {
-        let mut message = match queue.recv() {
-            Ok(message) => message,
-            Err(error) if is_passing(&error) => continue,
-            Err(error) => return Err(explain(args.queue_num, &error).into()),
-        };
-        if let Some(mark) = judge(args, &mut streams, message.get_payload()) {
-            message.set_nfmark(mark);
-        }
-        message.set_verdict(Fate::Accept);
-        match queue.verdict(message) {
-            Err(error) if !is_passing(&error) => return Err(explain(args.queue_num, &error).into()),
-            _ => (),
-        }
-    }
-}
-
-/// Binds to a queue. Packets that this program cannot keep up with are dropped: the gate stays
-/// shut, and the client sends again.
-fn listen(queue_num: u16) -> io::Result<Queue> {
-    let mut queue = Queue::open()?;
-    queue.bind(queue_num)?;
-    queue.set_fail_open(queue_num, false)?;
-    Ok(queue)
+    queue::serve(args.queue_num, |packet| judge(args, &mut streams, packet))
 }
 
 /// The mark for one packet, `None` to leave it as it is.
@@ -129,47 +75,13 @@ fn judge(args: &Args, streams: &mut Streams, packet: &[u8]) -> Option<u32> {
     let mark = args.mark_for(verdict);
     if let Some(stream) = news.filter(|_| args.verbose) {
         let words = stream.first_words();
-        let mark = mark.map_or("no mark".into(), |mark| format!("mark {mark:#x}"));
+        let mark = said_mark(mark);
         say(
             &mut io::stdout(),
             format_args!("{flow} \"{words}\" -> {mark}"),
         );
     }
     mark
-}
-
-/// Whether the queue goes on after this error.
-///
-/// ENOBUFS: packets were lost on the way here. ENOENT: the packet of a verdict is gone, with its
-/// device for instance. ENOSPC: nfq had no room for one message.
-fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENOBUFS | libc::ENOMEM | libc::ENOENT | libc::EINTR | libc::ENOSPC)
-    )
-}
-
-/// The kernel says EPERM both to a program without CAP_NET_ADMIN and to one that asks for a queue
-/// which another has bound.
-fn explain(queue_num: u16, error: &io::Error) -> String {
-    let reason = match error.raw_os_error() {
-        Some(libc::EPERM) if is_bound(queue_num) => "another program is listening on it",
-        Some(libc::EPERM) => "no permission, CAP_NET_ADMIN is needed (try as root)",
-        Some(libc::EPROTONOSUPPORT | libc::EINVAL) => {
-            "this kernel has no NFQUEUE (module nfnetlink_queue)"
-        }
-        _ => return format!("queue {queue_num}: {error}"),
-    };
-    format!("queue {queue_num}: {reason}")
-}
-
-/// Whether some program listens on the queue; "no" if one may not know.
-fn is_bound(queue_num: u16) -> bool {
-    let queues = fs::read_to_string("/proc/net/netfilter/nfnetlink_queue").unwrap_or_default();
-    let number = queue_num.to_string();
-    queues
-        .lines()
-        .any(|line| line.split_whitespace().next() == Some(&number))
 }
 
 #[cfg(test)]
