@@ -21,7 +21,7 @@ endif
 
 module: ## build xt_SYNPROXY.ko (KDIR=: here, for that kernel tree)
 extension: ## build libxt_SYNPROXY.so and libxt_spstate.so, the iptables extensions
-examples: ## build the DPI example
+examples: ## build the DPI examples
 demo: ## show a connection held at the gate, and one let through
 check: ## run all tests; the last line counts them
 check-host: ## run only the unit tests of the protocol core
@@ -83,6 +83,8 @@ install:
 		install -D -m 644 -t $(xtables_dir) $(call built,cargo/release/libxt_*.so))
 	$(if $(call built,cargo/release/dpi-http), \
 		install -D -t $(DESTDIR)/usr/local/bin $(out)/cargo/release/dpi-http)
+	$(if $(call built,cargo/release/dpi-ndpi), \
+		install -D -t $(DESTDIR)/usr/local/bin $(out)/cargo/release/dpi-ndpi)
 	$(if $(DESTDIR),,depmod $(release))
 endif
 
@@ -93,7 +95,7 @@ extension:
 	cargo build --release --locked --package libxt_SYNPROXY --package libxt_spstate
 
 examples:
-	cargo build --release --locked --package dpi-http
+	cargo build --release --locked --package dpi-http --package dpi-ndpi
 
 demo: module extension examples
 	@scripts/vm -- selftests/demo.sh
