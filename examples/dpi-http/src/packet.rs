@@ -28,6 +28,8 @@ impl fmt::Display for Flow {
 pub(crate) struct Segment<'a> {
     /// Sequence number of the first byte (of the SYN, if there is one).
     pub(crate) seq: u32,
+    /// What is acknowledged; 0 if nothing is.
+    pub(crate) ack: u32,
     pub(crate) syn: bool,
     pub(crate) rst: bool,
     /// The data.
@@ -60,6 +62,7 @@ pub(crate) fn parse(packet: &[u8]) -> Option<(Flow, Segment<'_>)> {
     };
     let segment = Segment {
         seq: tcp.sequence_number(),
+        ack: tcp.acknowledgment_number(),
         syn: tcp.syn(),
         rst: tcp.rst(),
         payload: tcp.payload(),
@@ -99,7 +102,7 @@ mod tests {
         let bytes = ipv4(b"GET /");
         let (flow, segment) = parse(&bytes).unwrap();
         assert_eq!(flow.to_string(), "10.0.1.2:43210 -> 10.0.2.2:80");
-        assert_eq!(segment.seq, 0xffff_fffe);
+        assert_eq!((segment.seq, segment.ack), (0xffff_fffe, 401));
         assert!(!segment.syn && !segment.rst);
         assert_eq!(segment.payload, b"GET /");
 

@@ -184,10 +184,20 @@ impl Stream {
         }
     }
 
+    /// How many numbers the first byte is above `start`: that of a bare packet may have been a
+    /// keepalive's, one below it.
+    fn lead(&self) -> usize {
+        usize::from(self.origin == Origin::Bare && self.seen & 0b11 == 0b10)
+    }
+
+    /// Whether a segment at `seq` is known to be the start of the stream, or part of it.
+    fn is_certain(&self, seq: u32) -> bool {
+        self.origin == Origin::Syn || seq == self.start.wrapping_add(self.lead() as u32)
+    }
+
     /// The bytes from the start of the stream up to the first gap.
     fn known(&self) -> &[u8] {
-        // The number of a bare packet may have been that of a keepalive, one below the first byte.
-        let lead = usize::from(self.origin == Origin::Bare && self.seen & 0b11 == 0b10);
+        let lead = self.lead();
         let count = (self.seen >> lead).trailing_ones() as usize;
         self.kept.get(lead..lead + count).unwrap_or_default()
     }
@@ -215,8 +225,11 @@ impl Stream {
 /// The streams that are being looked at: a bounded number of them, the longest unused leaving
 /// first.
 pub(crate) struct Streams {
-    known: LruCache<Flow, Entry>,
+    known: LruCache<Key, Entry>,
 }
+
+/// A flow, and what is acknowledged in it; nothing if its SYN was seen.
+type Key = (Flow, Option<u32>);
 
 struct Entry {
     stream: Stream,
@@ -244,7 +257,7 @@ impl Streams {
         }
     }
 
-    /// Takes in one segment, at the time `now`. Returns what is known of its stream, and the
+    /// Takes in one segment, at the time `now`. Returns what it says about its stream, and the
     /// stream itself if that has just been found out.
     pub(crate) fn judge(
         &mut self,
@@ -252,13 +265,17 @@ impl Streams {
         segment: &Segment<'_>,
         now: Instant,
     ) -> (Verdict, Option<&Stream>) {
+        let mut key = (flow, None);
+        if !segment.syn && !self.known.contains(&key) {
+            key.1 = Some(segment.ack);
+        }
         if segment.rst {
-            self.known.pop(&flow);
+            self.known.pop(&key);
             return (Verdict::Undecided, None);
         }
         let entry = self
             .known
-            .get_or_insert_mut(flow, || Entry::new(segment, now));
+            .get_or_insert_mut(key, || Entry::new(segment, now));
         if now.saturating_duration_since(entry.last) > IDLE {
             *entry = Entry::new(segment, now);
         }
@@ -269,6 +286,9 @@ impl Streams {
         let verdict = entry.stream.verdict();
         let news = verdict != entry.said && verdict != Verdict::Undecided;
         entry.said = verdict;
+        if verdict == Verdict::Http && !news && !entry.stream.is_certain(segment.seq) {
+            return (Verdict::Undecided, None);
+        }
         (verdict, news.then_some(&entry.stream))
     }
 }
@@ -286,6 +306,7 @@ mod tests {
     fn segment(offset: i32, payload: &[u8]) -> Segment<'_> {
         Segment {
             seq: ISN1.wrapping_add_signed(offset),
+            ack: 401,
             syn: false,
             rst: false,
             payload,
@@ -449,9 +470,9 @@ mod tests {
 
         let said = Some("GET /a".into());
         assert_eq!(judge(1, &get, zero), (Http, said.clone()));
-        // Each packet gets its mark, but it is said once.
+        // The start gets its mark again, but it is said once. What follows does not.
         assert_eq!(judge(1, &get, zero), (Http, None));
-        assert_eq!(judge(1, &segment(10, b"more"), zero), (Http, None));
+        assert_eq!(judge(1, &segment(10, b"more"), zero), (Undecided, None));
         // Flows are told apart.
         let ssh = segment(0, b"SSH-2.0-\x1b[2J\r\n");
         let escaped = Some("SSH-2.0-\\x1b[2J".into());
@@ -459,7 +480,7 @@ mod tests {
         // The longest unused leaves first.
         judge(1, &get, zero);
         judge(3, &get, zero);
-        assert_eq!(judge(1, &segment(4, b"/"), zero), (Http, None));
+        assert_eq!(judge(1, &segment(0, b"G"), zero), (Http, None));
         assert_eq!(judge(2, &segment(1, b""), zero), (Undecided, None));
         // A reset, and time, make forget.
         judge(1, &get, zero);
@@ -469,5 +490,48 @@ mod tests {
         assert_eq!(judge(1, &get, IDLE), (Http, said.clone()));
         assert_eq!(judge(1, &get, IDLE * 2), (Http, None));
         assert_eq!(judge(1, &get, IDLE * 4), (Http, said));
+    }
+
+    /// What the last of these segments, all of one flow, says.
+    fn last_says(segments: &[Segment<'_>]) -> Verdict {
+        let mut streams = Streams::new(NonZeroUsize::new(8).unwrap());
+        let mut said = Undecided;
+        for segment in segments {
+            (said, _) = streams.judge(flow(1), segment, Instant::now());
+        }
+        said
+    }
+
+    #[test]
+    fn only_certain_segments_say_that_it_is_http() {
+        let ssh = segment(0, b"SSH-2.0-x");
+        let below = segment(-5, b"GET /");
+        assert_eq!(last_says(&[below]), Http);
+        assert_eq!(last_says(&[below, ssh]), Undecided);
+        assert_eq!(last_says(&[below, ssh, ssh]), Undecided);
+        assert_eq!(last_says(&[ssh, below, ssh]), Undecided);
+        assert_eq!(last_says(&[segment(9, b"GET /"), ssh]), Other);
+        // In pieces: the last of them, and the first when it comes again.
+        let pieces = [segment(0, b"GE"), segment(2, b"T /")];
+        assert_eq!(last_says(&pieces), Http);
+        assert_eq!(last_says(&[pieces[0], pieces[1], pieces[0]]), Http);
+        // Behind a keepalive.
+        let get = segment(0, b"GET /");
+        assert_eq!(last_says(&[segment(-1, b""), get, get]), Http);
+        // With the SYN all is certain.
+        assert_eq!(last_says(&[syn(-1), get, segment(5, b"a")]), Http);
+        assert_eq!(last_says(&[syn(-1), below, ssh]), Other);
+    }
+
+    #[test]
+    fn another_connection_of_the_same_ports() {
+        let get = segment(0, b"GET /");
+        let other = Segment {
+            ack: 501,
+            ..segment(100, b"SSH-2.0-x")
+        };
+        assert_eq!(last_says(&[get, other]), Other);
+        assert_eq!(last_says(&[get, other, get]), Http);
+        assert_eq!(last_says(&[syn(-1), get, syn(99), other]), Other);
     }
 }
