@@ -263,6 +263,7 @@ start_nginx() {
 				listen [::]:81;
 				root $www;
 			}
+			include $tmp/*.nginx;
 		}
 	END
 	spawn "$1" nginx -c "$tmp/nginx.conf"

@@ -26,6 +26,7 @@ CLIENT, SERVER = (socket.inet_pton(FAMILY, os.environ[name]) for name in ("CLIEN
 SO_RCVBUFFORCE = 33
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 REQUEST = b"GET /64k HTTP/1.0\r\n\r\n"
+BANNER = b"SSH-2.0-raw\r\n"
 LIMIT = 60
 
 
@@ -306,6 +307,47 @@ def stale(port):
     client.isn += 1000000
     client.shake()
     client.ask()
+
+
+def below(port):
+    """A request that ends where the stream starts, and what a server would read is none."""
+    client = Client(port)
+    client.shake()
+    client.send(ACK | PSH, at=1 - len(REQUEST), data=REQUEST)
+    for _ in range(3):
+        client.send(ACK | PSH, data=BANNER)
+    client.so_far()
+
+
+def above(port):
+    """A request that a server would not read as one, as something else comes before it."""
+    client = Client(port)
+    client.shake()
+    client.send(ACK | PSH, at=1 + len(BANNER), data=REQUEST)
+    for _ in range(3):
+        client.send(ACK | PSH, data=BANNER)
+    client.so_far()
+
+
+def successor(port):
+    """An open connection is reset, and another comes from its ports, with numbers close by."""
+    client = Client(port)
+    client.shake()
+    client.ask()
+    client.so_far()  # Data behind the reset would undo it: conntrack goes by the last packet.
+    client.send(RST | ACK, at=1 + len(REQUEST))
+    client.isn += 100
+    client.shake()
+    for _ in range(3):
+        client.send(ACK | PSH, data=BANNER)
+    client.so_far()
+
+
+def misled(port):
+    """All that makes an engine take something for a request which is none."""
+    below(port)
+    above(port + 1)
+    successor(port + 2)
 
 
 def flood(port):
