@@ -243,7 +243,7 @@ offload() {
 	done
 }
 
-# start_nginx NAMESPACE
+# start_nginx NAMESPACE: it tells a client, in a header, who talks to whom.
 start_nginx() {
 	cat >"$tmp/nginx.conf" <<-END
 		daemon off;
@@ -256,6 +256,7 @@ start_nginx() {
 		http {
 			access_log off;
 			keepalive_timeout 0;
+			add_header Seen "\$remote_addr \$remote_port \$server_addr \$server_port";
 			server {
 				listen 80 backlog=1000;
 				listen [::]:80 backlog=1000;
