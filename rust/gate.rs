@@ -148,19 +148,21 @@ pub(crate) fn bar(net: &Net, ct: &Conn) {
     }
 }
 
-/// The client of `ct` has turned out to be `right`, not `wrong`.
-pub(crate) fn correct(net: &Net, ct: &Conn, wrong: &Waiting, right: &Waiting) {
+/// The client of `ct` has turned out to be `right`, not `wrong`: returns it as it is kept from now on,
+/// or `None` when it does not wait any more.
+pub(crate) fn correct(net: &Net, ct: &Conn, wrong: &Waiting, right: &Waiting) -> Option<Waiting> {
     let right = Waiting {
         budget: wrong.budget,
         ..*right
     };
     let ([_, _, old], [isn, _, new]) = (wrong.pack(), right.pack());
-    if ct
-        .synproxy()
-        .is_some_and(|words| words.swap_last(old, new) && words.set_first(isn))
-    {
-        pernet::state::<Relay>(net).pending.remove(ct);
+    let words = ct.synproxy()?;
+    if !words.swap_last(old, new) {
+        return None;
     }
+    words.set_first(isn);
+    pernet::state::<Relay>(net).pending.remove(ct);
+    Some(right)
 }
 
 /// The ACK of a client at the rule for `--none`: with a valid cookie it makes the packet's new entry

@@ -2,9 +2,11 @@
 
 //! What a client sends while it waits is held, and released when the server has answered.
 //!
-//! The hook stands behind the mangle table, where the engine's rule is, and before the filter table,
-//! where the verdict's rule is. So what is held has passed the engine, and a verdict may be given on
-//! any segment whose predecessors are held. Segments are copied, and are ours from then on: see
+//! A hook in front of the mangle table, where the engine's rule is, drops data that is not of the stream
+//! that our SYN,ACK has begun: an engine does not know the numbers, and could be shown what the server
+//! would never take. Another one stands behind that table and before the filter table, where the
+//! verdict's rule is. So what is held has passed the engine, and a verdict may be given on any segment
+//! whose predecessors are held. Segments are copied, and are ours from then on: see
 //! `pending` for who owns them. They leave as if the client had sent them again, through conntrack and
 //! in order.
 //!
@@ -19,7 +21,7 @@ use crate::{
     netfilter::{
         conntrack::{Conn, Tracked},
         cookie::Flow,
-        hook::{point, Hook, Place, Verdict, PRI_BEHIND_MANGLE},
+        hook::{point, Hook, Place, Verdict, PRI_BEFORE_MANGLE, PRI_BEHIND_MANGLE},
         pernet,
         skb::{Manner, OwnedSkb, Part, SkBuff},
         Net,
@@ -321,20 +323,11 @@ pub(crate) fn waiting(
     thoff: usize,
     segment: &Segment,
 ) -> bool {
-    let corrected = handshake::may_correct(waiting, segment)
-        .then(|| answer::client(skb, segment))
-        .flatten();
-    if let Some(corrected) = corrected {
-        gate::correct(net, ct, waiting, &corrected);
-    }
-    let Phase::Waiting(waiting) = gate::phase(ct) else {
-        return true;
-    };
-    if handshake::span(&waiting, segment).is_none() {
+    if handshake::span(waiting, segment).is_none() {
         return true;
     }
     let table = &pernet::state::<Relay>(net).pending;
-    if table.with(ct, |_| ()).is_none() && pending::wait(net, ct, &waiting).is_err() {
+    if table.with(ct, |_| ()).is_none() && pending::wait(net, ct, waiting).is_err() {
         stats::count(net, Counter::HoldFull);
         return true;
     }
@@ -367,7 +360,51 @@ fn opening(net: &Net, ct: &Conn, skb: &SkBuff, thoff: usize, segment: &Segment) 
     Some(matches!(keep(net, ct, skb, thoff, segment), Ok(Kept::Yes)))
 }
 
-/// The hook.
+/// The hook in front of the engine.
+pub(crate) struct Sift;
+
+impl Hook for Sift {
+    const POINTS: &'static [(u8, i32)] = &[
+        (point::LOCAL_IN, PRI_BEFORE_MANGLE),
+        (point::FORWARD, PRI_BEFORE_MANGLE),
+    ];
+
+    fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
+        let net = place.net;
+        let ct = match skb.tracked() {
+            Tracked::Yes {
+                ct,
+                direction: Direction::Original,
+                related: false,
+            } if !gate::is_idle(net) => ct,
+            _ => return Verdict::Accept,
+        };
+        let phase = gate::phase(ct);
+        let Phase::Waiting(waiting) = phase else {
+            return Verdict::Accept;
+        };
+        let Some((thoff, segment)) = skb.segment(place.family) else {
+            return Verdict::Drop;
+        };
+        if Span::of(&segment).len == 0 || gate::is_new_syn(&phase, &segment) {
+            return Verdict::Accept;
+        }
+        if !skb.tcp_checksum_ok(place.family, place.hook, thoff) {
+            return Verdict::Drop;
+        }
+        let waiting = handshake::may_correct(&waiting, &segment)
+            .then(|| answer::client(skb, &segment))
+            .flatten()
+            .and_then(|right| gate::correct(net, ct, &waiting, &right))
+            .unwrap_or(waiting);
+        match handshake::span(&waiting, &segment) {
+            Some(_) => Verdict::Accept,
+            None => Verdict::Drop,
+        }
+    }
+}
+
+/// The hook behind the engine.
 pub(crate) struct Hold;
 
 impl Hook for Hold {

@@ -15,7 +15,7 @@
 
 use crate::{
     coexist, gate,
-    hold::{Hold, Queue},
+    hold::{Hold, Queue, Sift},
     netfilter::{
         conntrack::{self, Conn, ConnRef, Event, Tracked},
         hook::{point, Hook, Place, Verdict, PRI_BEFORE_CONFIRM},
@@ -53,7 +53,7 @@ pub(crate) struct State {
 static ID: pernet::Id = pernet::Id::new();
 
 impl pernet::Subsystem for Relay {
-    type Hooks = (Hold, Self);
+    type Hooks = (Sift, Hold, Self);
     type State = State;
     type Counter = Counter;
     type File = Stats;

@@ -93,10 +93,9 @@ impl SynProxy {
         tsoff.store(words[2], Release);
     }
 
-    /// Changes the first word. Always `true`.
-    pub fn set_first(&self, word: u32) -> bool {
+    /// Changes the first word.
+    pub fn set_first(&self, word: u32) {
         self.0[0].store(word, Relaxed);
-        true
     }
 
     /// Changes the last word from `old` to `new`; of several callers one succeeds.

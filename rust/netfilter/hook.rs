@@ -21,6 +21,9 @@ pub mod point {
     pub const POST_ROUTING: u8 = bindings::nf_inet_hooks_NF_INET_POST_ROUTING as u8;
 }
 
+/// Right before the table mangle.
+pub const PRI_BEFORE_MANGLE: i32 = bindings::nf_ip_hook_priorities_NF_IP_PRI_MANGLE - 1;
+
 /// Between the tables mangle and filter.
 pub const PRI_BEHIND_MANGLE: i32 = bindings::nf_ip_hook_priorities_NF_IP_PRI_MANGLE + 1;
 
@@ -138,10 +141,11 @@ impl Ops {
     }
 }
 
-impl<A: Hook, B: Hook> Hooks for (A, B) {
+impl<A: Hook, B: Hook, C: Hook> Hooks for (A, B, C) {
     fn add(family: Family, ops: &mut Ops) -> Result {
         ops.add::<A>(family)?;
-        ops.add::<B>(family)
+        ops.add::<B>(family)?;
+        ops.add::<C>(family)
     }
 }
 
