@@ -395,6 +395,8 @@ impl Hook for Sift {
         let waiting = handshake::may_correct(&waiting, &segment)
             .then(|| answer::client(skb, &segment))
             .flatten()
+            // Most often it was right: what is held stays.
+            .filter(|right| right.client_isn != waiting.client_isn)
             .and_then(|right| gate::correct(net, ct, &waiting, &right))
             .unwrap_or(waiting);
         match handshake::span(&waiting, &segment) {
