@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
+#include <linux/ipv6.h>
 #include <linux/netdevice.h>
 #include <linux/netfilter.h>
+#include <net/ip.h>
 
 #include "helpers.h"
 
@@ -17,10 +19,16 @@ bool rust_helper_nf_hook_out_is_l3_master(const struct nf_hook_state *state)
 
 /*
  * As a device without a link-layer header would: whatever listens to frames
- * has had this one already.
+ * has had this one already. What ip_local_out() would fill in is done here.
  */
 void rust_helper_netif_rx(struct sk_buff *skb, const struct sk_buff *like)
 {
+	if (skb->protocol == htons(ETH_P_IP)) {
+		ip_hdr(skb)->tot_len = htons(skb->len);
+		ip_send_check(ip_hdr(skb));
+	} else {
+		ipv6_hdr(skb)->payload_len = htons(skb->len - sizeof(struct ipv6hdr));
+	}
 	skb->dev = like->dev;
 	skb->pkt_type = PACKET_HOST;
 	skb_reset_mac_header(skb);
