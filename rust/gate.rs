@@ -117,8 +117,8 @@ pub(crate) fn is_new_syn(phase: &Phase, segment: &Segment) -> bool {
     segment.is_syn() && phase.client_isn().is_some_and(|isn| isn != segment.seq())
 }
 
-/// Takes the client of `ct` out of those that wait: to open its connection, or because it has ended.
-/// Of several callers one is told that it did.
+/// Takes the client of `ct` out of those that wait, as it has ended. Of several callers one is told that
+/// it did.
 pub(crate) fn take(net: &Net, ct: &Conn) -> bool {
     let taken = ct.synproxy().is_some_and(|words| {
         let [_, _, last] = words.load();
@@ -128,6 +128,19 @@ pub(crate) fn take(net: &Net, ct: &Conn) -> bool {
         pernet::state::<Relay>(net).gate.leave(ct);
     }
     taken
+}
+
+/// As above, to open the connection of a client as which `ct` has been looked at: not when it has been
+/// barred or corrected meanwhile.
+pub(crate) fn choose(net: &Net, ct: &Conn, waiting: &Waiting) -> bool {
+    let [_, _, last] = waiting.pack();
+    let chosen = ct
+        .synproxy()
+        .is_some_and(|words| words.swap_last(last, state::taken(last)));
+    if chosen {
+        pernet::state::<Relay>(net).gate.leave(ct);
+    }
+    chosen
 }
 
 /// Ends the wait of `ct`.

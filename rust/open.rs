@@ -60,7 +60,7 @@ pub(crate) fn deferred(
         return Verdict::Drop;
     }
     // Of two CPUs one opens.
-    if segment.payload_len() == 0 || !gate::take(net, ct) {
+    if segment.payload_len() == 0 || !gate::choose(net, ct, waiting) {
         return Verdict::Drop;
     }
     let held = pernet::state::<Relay>(net)
@@ -68,6 +68,10 @@ pub(crate) fn deferred(
         .remove(ct)
         .and_then(|pending| pending.held);
     ct.delete();
+    // Gone at this moment, on another CPU: the server would get what nobody has compared.
+    let Some(held) = held else {
+        return Verdict::Drop;
+    };
     match connect(net, skb, waiting, segment, Some((ct, held))) {
         Ok(()) => Verdict::Consume,
         Err(_) => Verdict::Drop,
@@ -95,10 +99,10 @@ fn connect(
     skb: &SkBuff,
     waiting: &Waiting,
     segment: &Segment,
-    waited: Option<(&Conn, Option<Queue>)>,
+    waited: Option<(&Conn, Queue)>,
 ) -> Result {
     let (old, held) = match waited {
-        Some((old, held)) => (Some(old), held),
+        Some((old, held)) => (Some(old), Some(held)),
         None => (None, None),
     };
     let flow = answer::client_flow(skb, segment).ok_or(EINVAL)?;
