@@ -389,7 +389,7 @@ impl Hook for Sift {
         if Span::of(&segment).len == 0 || gate::is_new_syn(&phase, &segment) {
             return Verdict::Accept;
         }
-        if !skb.tcp_checksum_ok(place.family, place.hook, thoff) {
+        if !skb.tcp_checksum_ok(place.family, thoff) {
             return Verdict::Drop;
         }
         let waiting = handshake::may_correct(&waiting, &segment)
@@ -464,6 +464,6 @@ impl Hook for Hold {
 /// The TCP header of `skb` and where it is, if the packet carries data and is whole.
 fn good_segment(skb: &SkBuff, place: Place<'_>) -> Option<(usize, Segment)> {
     let (thoff, segment) = skb.segment(place.family)?;
-    (Span::of(&segment).len != 0 && skb.tcp_checksum_ok(place.family, place.hook, thoff))
+    (Span::of(&segment).len != 0 && skb.tcp_checksum_ok(place.family, thoff))
         .then_some((thoff, segment))
 }

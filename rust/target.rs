@@ -122,7 +122,7 @@ impl<P: Parameters, const IPV6: bool> Target for SynProxy<P, IPV6> {
         if place.is_later_fragment
             || 1u32.checked_shl(place.hook.into()).unwrap_or(0) & HOOKS == 0
             || !skb.is_unicast()
-            || !skb.tcp_checksum_ok(place.family, place.hook, place.thoff)
+            || !skb.tcp_checksum_ok(place.family, place.thoff)
         {
             return Verdict::Final(HookVerdict::Drop);
         }

@@ -208,11 +208,13 @@ impl SkBuff {
     }
 
     /// Whether the TCP checksum is right, as far as the hardware has not checked it already.
-    pub fn tcp_checksum_ok(&self, family: Family, hook: u8, thoff: usize) -> bool {
+    pub fn tcp_checksum_ok(&self, family: Family, thoff: usize) -> bool {
         let Ok(thoff) = u32::try_from(thoff) else {
             return false;
         };
-        let hook = hook.into();
+        // Wherever we are. At other hooks the kernel believes a sum that was made in full, and it makes
+        // one when it finds that a checksum is wrong: the second look would find it right.
+        let hook = bindings::nf_inet_hooks_NF_INET_LOCAL_IN;
         // SAFETY: `self` is a valid packet of this family.
         let sum = unsafe {
             match family {
