@@ -287,10 +287,11 @@ pub fn accept(ack: &Segment, check: impl Fn(u32) -> Option<u16>) -> Option<Waiti
 /// may judge, and what is held for the server. `None` for what is not part of the stream that our
 /// SYN,ACK has begun, or goes beyond the budget.
 ///
-/// Conntrack checks no numbers here: an entry that was picked up is liberal.
+/// Conntrack checks no numbers here: an entry that was picked up is liberal. A server may take an urgent
+/// byte out of the stream that an engine has read it in: RFC 6093.
 pub fn span(waiting: &Waiting, segment: &Segment) -> Option<Span> {
     let span = Span::of(segment);
-    (segment.flags_are(flags::SYN | flags::RST | flags::ACK, flags::ACK)
+    (segment.flags_are(flags::SYN | flags::RST | flags::URG | flags::ACK, flags::ACK)
         && segment.ack() == waiting.proxy_isn.wrapping_add(1)
         && segment.options().timestamps.is_some() == waiting.timestamps
         && span.len != 0
@@ -647,6 +648,7 @@ mod tests {
         }
         assert!(!holds(1, &|r| r.flags |= flags::SYN));
         assert!(!holds(1, &|r| r.flags |= flags::RST));
+        assert!(!holds(1, &|r| r.flags |= flags::URG));
         assert!(!holds(1, &|r| r.flags = flags::PSH));
         assert!(!holds(1, &|r| r.options.timestamps = None));
     }

@@ -136,7 +136,7 @@ impl Segment {
         *out = self.header;
         let mut flags = self.flags();
         if from != 0 {
-            flags &= !(flags::CWR | flags::URG);
+            flags &= !flags::CWR;
         }
         if from.wrapping_add(len) != self.payload_len {
             flags &= !(flags::FIN | flags::PSH);
@@ -271,7 +271,7 @@ mod tests {
         let repr = Repr {
             seq: u32::MAX,
             ack: 401,
-            flags: flags::ACK | flags::PSH | flags::FIN | flags::CWR | flags::URG,
+            flags: flags::ACK | flags::PSH | flags::FIN | flags::CWR,
             window: 9,
             options: Options {
                 timestamps: Some(Timestamps { val: 7, ecr: 9 }),
@@ -285,7 +285,7 @@ mod tests {
         let whole = Segment::new(bytes, len + 10).unwrap();
         for (from, part, seq, on) in [
             (0, 10, u32::MAX, repr.flags),
-            (0, 4, u32::MAX, flags::ACK | flags::CWR | flags::URG),
+            (0, 4, u32::MAX, flags::ACK | flags::CWR),
             (4, 4, 3, flags::ACK),
             (8, 2, 7, flags::ACK | flags::PSH | flags::FIN),
         ] {
