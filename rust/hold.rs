@@ -59,9 +59,7 @@ impl Held {
         let manner = part.packet.manner();
         let packet = OwnedSkb::copy(net, flow.client, flow.server, part, manner)?;
         let payload = packet.bytes().len().checked_sub(part.len).ok_or(EINVAL)?;
-        let thoff = payload
-            .checked_sub(part.segment.header_len())
-            .ok_or(EINVAL)?;
+        let thoff = packet.ip().ok_or(EINVAL)?.len;
         let segment = packet.tcp(thoff).ok_or(EINVAL)?;
         Ok(Self {
             span: Span::of(&segment),

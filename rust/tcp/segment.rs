@@ -125,7 +125,8 @@ impl Segment {
     }
 
     /// Writes the header of a segment that carries `len` bytes of this one's payload from byte `from`
-    /// on, sent between other ports, and returns how many bytes it takes. The checksum is zero.
+    /// on, sent between other ports, and returns how many bytes it takes. The checksum is zero. Of the
+    /// options the timestamps stay: any other that was not agreed on could have a server drop it.
     pub fn cut(
         &self,
         from: usize,
@@ -133,7 +134,16 @@ impl Segment {
         (src_port, dst_port): (u16, u16),
         out: &mut [u8; MAX_HEADER_LEN],
     ) -> usize {
-        *out = self.header;
+        let options = Options {
+            timestamps: self.options().timestamps,
+            ..Options::default()
+        };
+        let mut opts = [0; options::MAX_LEN];
+        let header_len = HEADER_LEN.wrapping_add(options.emit(&mut opts));
+        let fixed = self.header.iter().take(HEADER_LEN);
+        for (to, from) in out.iter_mut().zip(fixed.chain(opts.iter())) {
+            *to = *from;
+        }
         let mut flags = self.flags();
         if from != 0 {
             flags &= !flags::CWR;
@@ -149,10 +159,12 @@ impl Segment {
         for (to, from) in out.iter_mut().zip(fixed) {
             *to = from;
         }
+        // At most 15 words: fits the upper half of the byte.
+        out[12] = header_len.wrapping_mul(4) as u8 | out[12] & 0x0f;
         out[13] = flags;
         out[16] = 0;
         out[17] = 0;
-        self.header_len
+        header_len
     }
 
     /// The options that a SYN proxy knows.
@@ -282,7 +294,11 @@ mod tests {
         let mut bytes = [0; MAX_HEADER_LEN];
         let len = repr.emit(&mut bytes);
         bytes[16] = 0xff;
-        let whole = Segment::new(bytes, len + 10).unwrap();
+        // An option of RFC 2385, which does not get through.
+        bytes[12] = (len as u8 + 20) << 2;
+        bytes[len] = 19;
+        bytes[len + 1] = 18;
+        let whole = Segment::new(bytes, len + 20 + 10).unwrap();
         for (from, part, seq, on) in [
             (0, 10, u32::MAX, repr.flags),
             (0, 4, u32::MAX, flags::ACK | flags::CWR),
@@ -296,6 +312,7 @@ mod tests {
             assert_eq!((cut.seq(), cut.flags()), (seq, on), "{from} {part}");
             assert_eq!((cut.ack(), cut.window()), (401, 9));
             assert_eq!(cut.options(), repr.options);
+            assert_eq!(cut.raw_options().len(), 12);
             assert_eq!((out[16], out[17]), (0, 0));
         }
     }
