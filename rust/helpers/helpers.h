@@ -51,6 +51,7 @@ bool rust_helper_skb_is_unicast(const struct sk_buff *skb);
 int rust_helper_skb_iif(const struct sk_buff *skb);
 u32 rust_helper_skb_mark(const struct sk_buff *skb);
 void rust_helper_skb_set_mark(struct sk_buff *skb, u32 mark);
+void rust_helper_skb_allow_fragments(struct sk_buff *skb);
 u16 rust_helper_skb_protocol(const struct sk_buff *skb);
 void rust_helper_skb_set_protocol(struct sk_buff *skb, u16 protocol);
 void rust_helper_inet_proto_csum_replace4(__sum16 *sum, struct sk_buff *skb,

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
+#include <linux/ip.h>
+#include <linux/random.h>
 #include <linux/skbuff.h>
 #include <net/checksum.h>
 #include <net/dst.h>
@@ -59,6 +61,14 @@ u32 rust_helper_skb_mark(const struct sk_buff *skb)
 void rust_helper_skb_set_mark(struct sk_buff *skb, u32 mark)
 {
 	skb->mark = mark;
+}
+
+/* That belong together: otherwise, a packet of ours has no identification. */
+void rust_helper_skb_allow_fragments(struct sk_buff *skb)
+{
+	skb->ignore_df = 1;
+	if (skb->protocol == htons(ETH_P_IP))
+		ip_hdr(skb)->id = htons(get_random_u16());
 }
 
 u16 rust_helper_skb_protocol(const struct sk_buff *skb)

@@ -513,6 +513,10 @@ impl OwnedSkb {
         unsafe {
             bindings::rust_helper_skb_set_protocol(skb.as_raw(), ethertype);
             bindings::rust_helper_skb_set_mark(skb.as_raw(), manner.mark);
+            if part.is_some() {
+                // It may have come in fragments, and be longer than its way is wide.
+                bindings::rust_helper_skb_allow_fragments(skb.as_raw());
+            }
             if !bindings::skb_partial_csum_set(skb.as_raw(), ip_len as u16, segment::CHECK) {
                 return Err(EINVAL);
             }
