@@ -12,14 +12,15 @@
 //!
 //! While our SYN is on its way to the server conntrack takes what the client sends for INVALID, and
 //! packets that an engine had in its queue belong to the entry that has gone with the verdict: both
-//! are for the new entry, are held there, and end here.
+//! are for the new entry, are held there, and end here. An engine may have them for so long that the
+//! server has answered: then they go to the server at once.
 //!
 //! A client that contradicts itself is refused: an engine may have judged either version.
 
 use crate::{
     answer, gate,
     netfilter::{
-        conntrack::{Conn, Tracked},
+        conntrack::{Conn, Status, Tracked},
         cookie::Flow,
         hook::{point, Hook, Place, Verdict, PRI_BEFORE_MANGLE, PRI_BEHIND_MANGLE},
         pernet,
@@ -27,7 +28,7 @@ use crate::{
         Net,
     },
     pending::{self, Kept},
-    relay::Relay,
+    relay::{self, Relay},
     stats::{self, Counter},
     tcp::{
         handshake,
@@ -342,20 +343,31 @@ pub(crate) fn waiting(
     }
 }
 
-/// Holds what a client sends whose server has not answered yet. `None` when that has not waited at the
-/// gate, else whether it is held.
-fn opening(net: &Net, ct: &Conn, skb: &SkBuff, thoff: usize, segment: &Segment) -> Option<bool> {
+/// Holds what a client sends whose server has not answered yet; whether it is held.
+fn opening(net: &Net, ct: &Conn, skb: &SkBuff, thoff: usize, segment: &Segment) -> bool {
     let waiting = pernet::state::<Relay>(net)
         .pending
-        .with(ct, |pending| Some(pending.held.as_ref()?.waiting))??;
-    let client = SocketAddr::new(skb.ip()?.src, segment.src_port());
-    if client != ct.flow().client {
-        return None;
+        .with(ct, |pending| Some(pending.held.as_ref()?.waiting));
+    match waiting.flatten() {
+        Some(waiting) if handshake::span(&waiting, segment).is_some() => {
+            matches!(keep(net, ct, skb, thoff, segment), Ok(Kept::Yes))
+        }
+        // It has not waited at the gate; or it says nothing to be held.
+        _ => false,
     }
-    if handshake::span(&waiting, segment).is_none() {
-        return Some(false);
-    }
-    Some(matches!(keep(net, ct, skb, thoff, segment), Ok(Kept::Yes)))
+}
+
+/// Sends on what a client has sent before its server answered; whether any of it was. Conntrack looks at
+/// it as at a packet that comes now.
+fn opened(net: &Net, ct: &Conn, skb: &SkBuff, thoff: usize, segment: &Segment) -> bool {
+    let flow = ct.flow();
+    parts(skb, thoff, segment).fold(false, |sent, part| {
+        let packet = OwnedSkb::copy(net, flow.client, flow.server, &part, skb.manner());
+        packet
+            .and_then(|packet| relay::forward(net, skb, ct, packet))
+            .is_ok()
+            || sent
+    })
 }
 
 /// The hook in front of the engine.
@@ -415,16 +427,15 @@ impl Hook for Hold {
 
     fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
         let net = place.net;
-        if gate::is_idle(net) {
-            return Verdict::Accept;
-        }
+        let is_idle = gate::is_idle(net);
         let new = match skb.tracked() {
-            Tracked::No => skb.lookup(net, place.family),
+            Tracked::No if !is_idle => skb.lookup(net, place.family),
+            // When nobody waits any more, an engine may still have packets of somebody who did.
             Tracked::Yes {
                 ct,
                 direction: Direction::Original,
                 related: false,
-            } => match gate::phase(ct) {
+            } if !is_idle || ct.is(Status::Dying) => match gate::phase(ct) {
                 Phase::Waiting(client) => {
                     let Some((thoff, segment)) = good_segment(skb, place) else {
                         return Verdict::Accept;
@@ -445,17 +456,33 @@ impl Hook for Hold {
             },
             _ => None,
         };
-        let Some(new) = new.filter(|new| matches!(gate::phase(new), Phase::Opening { .. })) else {
+        let Some(new) = new else {
             return Verdict::Accept;
         };
+        let phase = gate::phase(&new);
+        if !matches!(phase, Phase::Opening { .. } | Phase::Open { .. }) {
+            return Verdict::Accept;
+        }
         let Some((thoff, segment)) = good_segment(skb, place) else {
             return Verdict::Accept;
         };
-        match opening(net, &new, skb, thoff, &segment) {
-            Some(true) => Verdict::Consume,
-            // What a client without data says means nothing to the server before it has answered.
-            _ => Verdict::Accept,
+        let client = skb
+            .ip()
+            .map(|ip| SocketAddr::new(ip.src, segment.src_port()));
+        if client != Some(new.flow().client) {
+            return Verdict::Accept;
         }
+        let is_opening = matches!(phase, Phase::Opening { .. });
+        if is_opening && opening(net, &new, skb, thoff, &segment) {
+            return Verdict::Consume;
+        }
+        // It may have been answered just now.
+        let is_open = matches!(gate::phase(&new), Phase::Open { .. });
+        if is_open && opened(net, &new, skb, thoff, &segment) {
+            return Verdict::Consume;
+        }
+        // What a client without data says means nothing to the server before it has answered.
+        Verdict::Accept
     }
 }
 

@@ -263,6 +263,10 @@ start_nginx() {
 				listen 81;
 				listen [::]:81;
 				root $www;
+				# Says what the request has said.
+				location = /said {
+					return 200 "\$http_x_said";
+				}
 			}
 			include $tmp/*.nginx;
 		}
@@ -285,6 +289,20 @@ gate() { ipt_restore <"$here/../examples/synproxy.rules"; }
 tracked() { fw conntrack -L -f "$l3" "$@" 2>/dev/null; }
 entries() { tracked -p tcp --sport "$1"; }
 no_entries() { [ -z "$(entries "$1")" ]; }
+
+# counted COLUMN: what fw has counted, over all CPUs.
+counted() {
+	local names fields i sum=0
+	{
+		read -ra names
+		while read -ra fields; do
+			for i in "${!names[@]}"; do
+				[ "${names[i]}" != "$1" ] || sum=$((sum + 16#${fields[i]}))
+			done
+		done
+	} < <(ip netns exec fw cat /proc/net/stat/xt_synproxy)
+	echo "$sum"
+}
 
 ### What is seen
 
