@@ -291,8 +291,10 @@ pub fn accept(ack: &Segment, check: impl Fn(u32) -> Option<u16>) -> Option<Waiti
 /// byte out of the stream that an engine has read it in: RFC 6093.
 pub fn span(waiting: &Waiting, segment: &Segment) -> Option<Span> {
     let span = Span::of(segment);
-    (segment.flags_are(flags::SYN | flags::RST | flags::URG | flags::ACK, flags::ACK)
-        && segment.ack() == waiting.proxy_isn.wrapping_add(1)
+    (segment.flags_are(
+        flags::SYN | flags::RST | flags::URG | flags::ACK,
+        flags::ACK,
+    ) && segment.ack() == waiting.proxy_isn.wrapping_add(1)
         && segment.options().timestamps.is_some() == waiting.timestamps
         && span.len != 0
         && span.is_within(waiting.client_isn.wrapping_add(1), waiting.budget))

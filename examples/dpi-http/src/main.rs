@@ -38,6 +38,11 @@ struct Args {
     #[arg(long, value_name = "M", value_parser = mark)]
     deny_mark: Option<u32>,
 
+    /// Recognise a request once its Nth byte was seen, as an engine would that needs more than
+    /// the method
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    bytes: u32,
+
     /// Print a line for each decision
     #[arg(long, short)]
     verbose: bool,
@@ -64,7 +69,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<Infallible, Box<dyn Error>> {
-    let mut streams = Streams::new(FLOWS);
+    let mut streams = Streams::new(FLOWS, args.bytes);
     queue::serve(args.queue_num, |packet| judge(args, &mut streams, packet))
 }
 
@@ -111,7 +116,7 @@ mod tests {
                 .unwrap();
             bytes
         };
-        let mut streams = Streams::new(FLOWS);
+        let mut streams = Streams::new(FLOWS, 0);
         let args = Args::parse_from(["dpi-http", "--deny-mark", "0x0d"]);
         let mut judge = |bytes: &[u8]| judge(&args, &mut streams, bytes);
 

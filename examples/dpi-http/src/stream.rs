@@ -210,6 +210,11 @@ impl Stream {
         Verdict::of(self.known())
     }
 
+    /// How many bytes of the stream were seen, up to the last one.
+    fn len(&self) -> u32 {
+        self.end.wrapping_sub(self.start)
+    }
+
     /// The first two words of the stream, escaped for a terminal: `GET /index.html`.
     pub(crate) fn first_words(&self) -> String {
         let line = self.known().split(|byte| b"\r\n".contains(byte)).next();
@@ -226,6 +231,8 @@ impl Stream {
 /// first.
 pub(crate) struct Streams {
     known: LruCache<Key, Entry>,
+    /// How many bytes of a request are to be seen before it is said to be one.
+    bytes: u32,
 }
 
 /// A flow, and what is acknowledged in it; nothing if its SYN was seen.
@@ -250,10 +257,12 @@ impl Entry {
 }
 
 impl Streams {
-    /// Remembers at most `limit` streams, of some 250 bytes each.
-    pub(crate) fn new(limit: NonZeroUsize) -> Self {
+    /// Remembers at most `limit` streams, of some 250 bytes each, and needs `bytes` bytes of a
+    /// request.
+    pub(crate) fn new(limit: NonZeroUsize, bytes: u32) -> Self {
         Self {
             known: LruCache::new(limit),
+            bytes,
         }
     }
 
@@ -283,7 +292,10 @@ impl Streams {
         entry.stream.add(segment);
         entry.last = now;
 
-        let verdict = entry.stream.verdict();
+        let verdict = match entry.stream.verdict() {
+            Verdict::Http if entry.stream.len() < self.bytes => Verdict::Undecided,
+            verdict => verdict,
+        };
         let news = verdict != entry.said && verdict != Verdict::Undecided;
         entry.said = verdict;
         if verdict == Verdict::Http && !news && !entry.stream.is_certain(segment.seq) {
@@ -458,8 +470,28 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_waited_for() {
+        let now = Instant::now();
+        for (bytes, verdicts) in [
+            (0, [Http, Undecided, Undecided]),
+            (5, [Http, Undecided, Undecided]),
+            (6, [Undecided, Http, Undecided]),
+            (11, [Undecided, Undecided, Http]),
+            (12, [Undecided; 3]),
+        ] {
+            let mut streams = Streams::new(NonZeroUsize::new(1).unwrap(), bytes);
+            let mut judge = |at, data: &[u8]| streams.judge(flow(1), &segment(at, data), now).0;
+            for (at, wanted) in [0, 3, 6].into_iter().zip(verdicts) {
+                assert_eq!(judge(at, &b"GET /abcdef"[at as usize..][..5]), wanted);
+            }
+            // It does not become one by being longer.
+            assert_eq!(judge(1_000_000, b"SSH-2.0"), Other);
+        }
+    }
+
+    #[test]
     fn streams_are_judged_packet_by_packet() {
-        let mut streams = Streams::new(NonZeroUsize::new(2).unwrap());
+        let mut streams = Streams::new(NonZeroUsize::new(2).unwrap(), 0);
         let now = Instant::now();
         let mut judge = |port, segment: &Segment<'_>, after| {
             let (verdict, news) = streams.judge(flow(port), segment, now + after);
@@ -494,7 +526,7 @@ mod tests {
 
     /// What the last of these segments, all of one flow, says.
     fn last_says(segments: &[Segment<'_>]) -> Verdict {
-        let mut streams = Streams::new(NonZeroUsize::new(8).unwrap());
+        let mut streams = Streams::new(NonZeroUsize::new(8).unwrap(), 0);
         let mut said = Undecided;
         for segment in segments {
             (said, _) = streams.judge(flow(1), segment, Instant::now());
