@@ -31,11 +31,6 @@ life() { entries "$1" | awk '{ print $3 }'; }
 too_late() { [ "$(life "$1")" -lt 120 ]; }
 # The window of the SYN,ACK that a client port got.
 offered() { seen_first client "tcp dst port $1 and $SYN_ACK" | sed -nE 's/.* win ([0-9]+),.*/\1/p'; }
-# client_says PORT: a client with a request; "$tmp/got" is what it gets.
-client_says() {
-	spawn client socat -t 60 - "TCP:$(host "$server"):80,sourceport=$1" >"$tmp/got" \
-		< <(printf 'GET /64k HTTP/1.0\r\n\r\n'; exec sleep 100)
-}
 
 set_up
 start_nginx server
@@ -74,13 +69,14 @@ ipt -t nat -F
 
 stop "$dpi"
 gate_for --defer --window 2000 --timeout 2
-client_says 4005
+spawn client curl -sS --max-time 100 --local-port 4005 -o /dev/null "$(url /64k)"
+curl=$pid
 ok "--window 2000 --timeout 2: a client waits" wait_for not no_entries 4005
 is "--window 2000: is offered" "$(settle && offered 4005)" 2000
 ok "--timeout 2: the entry does not live longer ($(life 4005) s)" [ "$(life 4005)" -le 122 ]
 ok "--timeout 2: and refuses after that" wait_for too_late 4005
 start_dpi --verbose
-ok "--timeout 2: a verdict comes too late, and the client is reset" wait_for not kill -0 "$pid"
+ok "--timeout 2: a verdict comes too late, and the client is reset" wait_for not kill -0 "$curl"
 is "--timeout 2: no packet at the server" "$(server_packets 4005)" 0
 ok "--timeout 2: in time a page comes" page 4006 /64k
 
