@@ -52,11 +52,10 @@ pub(crate) fn deferred(
     let Some(span) = handshake::span(waiting, segment) else {
         return Verdict::Drop;
     };
+    let reaches = || hold::reaches(net, ct, &span);
     // A rule in the table mangle comes before the hook that holds.
-    if !hold::reaches(net, ct, &span)
-        && !(hold::waiting(net, ct, waiting, skb, place.thoff, segment)
-            && hold::reaches(net, ct, &span))
-    {
+    let keep = || hold::waiting(net, ct, waiting, skb, place.thoff, segment);
+    if !(reaches() || keep() && reaches()) {
         return Verdict::Drop;
     }
     // Of two CPUs one opens.
