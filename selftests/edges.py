@@ -29,6 +29,7 @@ from wire import (
     Conversation,
     Expected,
     Failure,
+    Packet,
     Stage,
     absolute,
     cookie_mss,
@@ -36,6 +37,7 @@ from wire import (
     fold,
     pseudo,
     split,
+    syn_options,
 )
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop, PadN
 
@@ -45,7 +47,8 @@ NOP = ("NOP",)
 
 
 def scenario(*modes, families=(4, 6), ours=False, **parameters):
-    """A scenario of some modes: forward (no gate), gate, local (a server on the firewall).
+    """A scenario of some modes: forward (no gate), gate, local (a server on the firewall), engine
+    (a gate whose engine says yes to whatever packet has GET in it).
 
     With parameters: one for each combination of their values.
     """
@@ -1096,11 +1099,547 @@ def local_packet_too_big(talk, quote):
     demand(known == mtu, f"the server believes in {known} bytes, told were {mtu}")
 
 
+### No way around: an engine that says yes to whatever packet has GET in it. evasion.t has its rules.
+
+NO = b"POST / HTTP/1.0\r\n\r\n"
+
+
+def begin(talk, **fields):
+    """The handshake; the client waits."""
+    talk.syn(**fields)
+    talk.client.next = 1
+    talk.client.send("A")
+    talk.see()
+
+
+def say(talk, *what, **fields):
+    """Something that neither side hears of."""
+    sent = talk.client.send(*what, **fields)
+    talk.see()
+    return sent
+
+
+def yes(talk, data=REQUEST, flags="PA", seq=1, **fields):
+    """Something that the engine says yes to, and that counts."""
+    talk.client.send(flags, data, seq=seq, **fields)
+    talk.see([], [talk.expected_syn(options=bool)])
+
+
+def released(data, seq=1, flags="PA", **fields):
+    return Expected(flags, seq=seq, ack=1, data=data, ttl=64, urgent=0, **fields)
+
+
+def answer(talk, *held):
+    """The server's SYN,ACK; this and nothing else was held."""
+    server = talk.server
+    server.next, talk.client.next = 0, 1 + sum(len(one.wanted["data"]) + ("F" in one.wanted["flags"]) for one in held)
+    server.first_clock, server.clock = absolute(server.first_clock, server.clock + 1), -1
+    server.send("SA", window=65160, ack=1)
+    acks = [Expected("A", seq=1, ack=1, data=b"")], [Expected("A", seq=1, ack=1, data=b"")]
+    talk.see(acks[0], [*acks[1], *held])
+
+
+def served(talk, *held):
+    """As above, and the connection is a good one."""
+    answer(talk, *held)
+    talk.pass_on(talk.server, "A")
+    exchange(talk)
+
+
+def counted(name):
+    """What the proxy has counted in all."""
+    with open("/proc/net/stat/xt_synproxy", encoding="ascii") as file:
+        names, *lines = file
+        return sum(int(line.split()[names.split().index(name)], 16) for line in lines)
+
+
+def run(*command):
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def iptables(talk, *words):
+    run("iptables-nft" if talk.stage.family == 4 else "ip6tables-nft", *words)
+
+
+def forget(talk):
+    """conntrack -D"""
+    run("conntrack", "-D", "-f", f"ipv{talk.stage.family}", "-p", "tcp", "--sport", str(talk.port))
+
+
+@scenario("engine")
+def the_engine_decides(talk):
+    """So that all that follows can fail."""
+    begin(talk)
+    say(talk, "PA", NO, seq=1)
+    yes(talk, NO + REQUEST)
+    served(talk, released(NO + REQUEST))
+
+
+@scenario("engine")
+def out_of_the_window(talk):
+    """Nobody sees it, whatever it says."""
+    begin(talk)
+    for seq in (15000, 1 << 30, 1 << 31, -1000, 0):
+        talk.client.send("PA", REQUEST, seq=seq)
+        talk.client.send("PA", b"x" * 1000, seq=seq)
+    # Begins in the window, and does not end there.
+    talk.client.send("PA", NO + b"x" * 1000, seq=14500)
+    talk.see()
+    yes(talk)
+    served(talk, released(REQUEST))
+
+
+@scenario("engine")
+def in_the_middle(talk):
+    """A verdict on what nobody knows the beginning of."""
+    begin(talk)
+    say(talk, "PA", REQUEST, seq=1 + len(NO))
+    say(talk, "PA", REQUEST, seq=1 + len(NO))
+    say(talk, "PA", NO, seq=1)
+    # Now it counts.
+    yes(talk, seq=1 + len(NO))
+    served(talk, released(NO), released(REQUEST, seq=1 + len(NO)))
+
+
+@scenario("engine")
+def guessed_acknowledgement(talk):
+    """Of nothing, of our SYN,ACK, and while waiting."""
+    near, far = (-3, -2, -1, 1, 2, 3), (-100000, -4, 4, 100000, 1 << 31)
+    talk.client.peer_isn = 77
+    for number in (*near, *far):
+        talk.client.send("PA", REQUEST, seq=1, ack=1 + number)
+    talk.see()
+    talk.syn()
+    talk.client.next = 1
+    # Three numbers further a cookie may be that of another MSS.
+    for number in far:
+        talk.client.send("A", seq=1, ack=1 + number)
+        talk.client.send("PA", REQUEST, seq=1, ack=1 + number)
+        talk.client.send("PA", REQUEST, seq=1 + number)
+    talk.see()
+    demand(not entries(talk.port), "an entry was made")
+    talk.client.send("A")
+    for number in (*near, *far):
+        talk.client.send("PA", REQUEST, seq=1, ack=1 + number)
+    talk.see()
+    yes(talk)
+    served(talk, released(REQUEST))
+
+
+OTHERS = {
+    "all": ("PA", 1, REQUEST),
+    "longer": ("PA", 1, REQUEST + REQUEST),
+    "first_byte": ("PA", 1, b"Q" + NO[1:]),
+    "last_byte": ("PA", len(NO), b"?" + REQUEST),
+    "another_segment": ("PA", 1 + len(NO), b"...?.." + REQUEST),
+    "earlier_end": ("FPA", 1, NO[:-1]),
+}
+
+
+@scenario("engine", how=tuple(OTHERS))
+def other_bytes(talk, how):
+    """For the same place: whichever the engine has judged, the server gets none."""
+    before = counted("contradictions")
+    begin(talk)
+    say(talk, "PA", NO, seq=1)
+    say(talk, "PA", b"......", seq=1 + len(NO))
+    flags, seq, data = OTHERS[how]
+    say(talk, flags, data, seq=seq)
+    demand(counted("contradictions") == before + 1, "it was not counted")
+    # The next one with a mark ends it, and so does every other.
+    for data in (REQUEST, NO + b"......" + REQUEST):
+        talk.client.send("PA", data, seq=1)
+        talk.see([Expected(lambda flags: "R" in flags, seq=1)], [])
+    # The cookie is still good, but of no use.
+    say(talk, "A", seq=1)
+    say(talk, "PA", NO, seq=1)
+    come_again(talk)
+    begin(talk)
+    yes(talk)
+    served(talk, released(REQUEST))
+
+
+@scenario("engine")
+def other_bytes_while_opening(talk):
+    begin(talk)
+    yes(talk)
+    for flags, seq, data in (("PA", 1, NO), ("PA", 1, REQUEST[:-1] + b"?"), ("PA", 5, REQUEST), ("PA", len(REQUEST), b"?more"), ("FPA", 1, REQUEST[:-2])):
+        talk.client.send(flags, data, seq=seq)
+    talk.see()
+    served(talk, released(REQUEST))
+
+
+@scenario("engine")
+def the_same_bytes_again(talk):
+    """In other pieces, before and after the verdict: no contradiction."""
+    begin(talk)
+    say(talk, "PA", NO[:7], seq=1)
+    say(talk, "PA", NO[3:12], seq=4)
+    say(talk, "PA", NO[10:], seq=11)
+    yes(talk, seq=1 + len(NO))
+    say(talk, "PA", NO + REQUEST[:5], seq=1)
+    say(talk, "PA", b"more", seq=1 + len(NO + REQUEST))
+    answer_in_order(talk, NO + REQUEST + b"more")
+
+
+def answer_in_order(talk, stream):
+    """However it was cut, the server reads this, and no two versions of it."""
+    server = talk.server
+    server.next, talk.client.next = 0, 1 + len(stream)
+    server.first_clock, server.clock = absolute(server.first_clock, server.clock + 1), -1
+    server.send("SA", window=65160, ack=1)
+    _, got = talk.see(None, None)
+    read = bytearray()
+    for packet in got[1:]:
+        demand(packet.seq <= 1 + len(read), f"a gap before {packet}")
+        again = read[packet.seq - 1 :]
+        demand(again[: len(packet.data)] == packet.data[: len(again)], f"another version: {packet}")
+        read += packet.data[len(again) :]
+    demand(bytes(read) == stream, f"the server has read {bytes(read)}")
+    talk.pass_on(server, "A")
+    exchange(talk)
+
+
+@scenario("engine")
+def other_bytes_later(talk):
+    """The engine goes on looking: rules for all packets, not only for those in progress."""
+    begin(talk)
+    yes(talk)
+    iptables(talk, "-t", "mangle", "-I", "FORWARD", "-p", "tcp", "--dport", "80", "-m", "string", "--algo", "kmp", "--string", "POST", "-j", "DROP")
+    try:
+        say(talk, "PA", NO, seq=1)
+        answer(talk, released(REQUEST))
+        say(talk, "PA", NO, seq=1)
+        say(talk, "PA", NO)
+        talk.client.next = 1 + len(REQUEST)
+        exchange(talk)
+    finally:
+        iptables(talk, "-t", "mangle", "-D", "FORWARD", "1")
+
+
+@scenario("engine")
+def low_ttl(talk):
+    """It would not get to the server, but for the engine it has been said."""
+    begin(talk)
+    yes(talk, ttl=2)
+    say(talk, "PA", NO, seq=1)
+    served(talk, released(REQUEST))
+
+
+@scenario("engine")
+def wrong_checksum(talk):
+    """Where conntrack does not look at it, an engine might see what a server never would."""
+    begin(talk)
+    run("sysctl", "-qw", "net.netfilter.nf_conntrack_checksum=0")
+    try:
+        say(talk, "PA", REQUEST, seq=1, mangle=wrong_sum)
+    finally:
+        run("sysctl", "-qw", "net.netfilter.nf_conntrack_checksum=1")
+    say(talk, "PA", NO, seq=1)
+    yes(talk, seq=1 + len(NO))
+    served(talk, released(NO), released(REQUEST, seq=1 + len(NO)))
+
+
+ODD = {
+    "md5": (("MD5", bytes(16)), NOP, NOP),
+    "sack": (NOP, NOP, ("SAck", 1001, 2001), NOP, NOP, TS),
+    "unknown": (NOP, NOP, TS, (77, b"odd!")),
+}
+
+
+@scenario("engine", which=tuple(ODD))
+def odd_options(talk, which):
+    """With which a server might not take it."""
+    talk.set_ends(ts=which != "md5")
+    begin(talk)
+    yes(talk, options=ODD[which])
+    options = () if which == "md5" else ["NOP", "NOP", "Timestamp"]
+    served(talk, released(REQUEST, options=lambda got: [one[0] for one in got] == list(options)))
+
+
+@scenario("engine")
+def urgent(talk):
+    """A server may take an urgent byte out of the stream."""
+
+    def mangle(octets):
+        at = start_of_tcp(octets)
+        return resum(octets[: at + 18] + b"\0\4" + octets[at + 20 :])
+
+    begin(talk)
+    say(talk, "PAU", REQUEST, seq=1, mangle=mangle)
+    say(talk, "PA", NO, seq=1)
+    yes(talk, seq=1 + len(NO))
+    say(talk, "PAU", REQUEST, seq=1 + len(NO + REQUEST), mangle=mangle)
+    served(talk, released(NO), released(REQUEST, seq=1 + len(NO)))
+
+
+@scenario("engine", fast_open=(False, True))
+def syn_with_data(talk, fast_open):
+    """Also with a cookie of TCP Fast Open."""
+    options = syn_options()
+    if fast_open:
+        options += (("TFO", (0x12345678, 0x9ABCDEF0)),)
+    for _ in range(2):
+        talk.syn(data=REQUEST, options=options, seq=0)
+    demand(not entries(talk.port), "an entry was made")
+    talk.client.next = 1
+    # What the SYN has said counts for nothing.
+    say(talk, "A", seq=1)
+    say(talk, "PA", NO, seq=1 + len(REQUEST))
+    yes(talk)
+    served(talk, released(REQUEST), released(NO, seq=1 + len(REQUEST)))
+
+
+@scenario("engine")
+def fin_with_data(talk):
+    begin(talk)
+    yes(talk, flags="FPA")
+    answer(talk, released(REQUEST, flags="FPA"))
+    talk.pass_on(talk.server, "FA")
+    talk.pass_on(talk.client, "A")
+
+
+@scenario("engine")
+def fin_without_data(talk):
+    """And data where the stream has ended."""
+    before = counted("contradictions")
+    begin(talk)
+    say(talk, "FA", seq=1)
+    say(talk, "PA", REQUEST, seq=1)
+    demand(counted("contradictions") == before + 1, "it was not counted")
+
+
+@scenario("engine", flags=("R", "RA", "RPA"))
+def reset_with_data(talk, flags):
+    begin(talk)
+    say(talk, "PA", NO, seq=1)
+    say(talk, flags, REQUEST, seq=1)
+    say(talk, flags, REQUEST, seq=1 + len(NO))
+    # It waits anew, and all is to be said again.
+    say(talk, "PA", REQUEST, seq=1 + len(NO))
+    yes(talk)
+    served(talk, released(REQUEST))
+
+
+@scenario("engine", flags=("", "P", "SP", "SPA", "FRPA", "SRFPAU"))
+def odd_flags(talk, flags):
+    begin(talk)
+    talk.client.send(flags, REQUEST, seq=1, options=talk.client.stamp())
+    talk.see(None, [])
+    talk.see(None, [])
+
+
+@scenario("engine", again=(True, False))
+def second_syn(talk, again):
+    """With the same number, and with another."""
+    begin(talk)
+    say(talk, "PA", NO, seq=1)
+    if again:
+        talk.client.send("S", seq=0)
+        talk.see(None, [])
+        talk.client.send("S", REQUEST, seq=0)
+        talk.see(None, [])
+        yes(talk, seq=1 + len(NO))
+        served(talk, released(NO), released(REQUEST, seq=1 + len(NO)))
+        return
+    come_again(talk)
+    talk.syn()
+    talk.client.next = 1
+    # Nothing is left of what the first one has said.
+    say(talk, "PA", REQUEST, seq=1 + len(NO))
+    talk.client.send("A", seq=1)
+    talk.see()
+    yes(talk)
+    served(talk, released(REQUEST))
+
+
+@scenario("engine", first=(1, 20))
+def data_for_the_ack(talk, first):
+    """The handshake's last ACK has data, and is sent once: the engine sees it."""
+    talk.syn()
+    talk.client.next = 1
+    if first == 1:
+        yes(talk)
+        served(talk, released(REQUEST))
+    else:
+        say(talk, "PA", REQUEST, seq=first)
+        say(talk, "PA", NO, seq=1)
+        yes(talk, seq=1 + len(NO))
+        served(talk, released(NO), released(REQUEST, seq=1 + len(NO)))
+
+
+@scenario("engine")
+def tiny_segments(talk):
+    """There is an end to them, and a way out."""
+    before = counted("hold_full")
+    begin(talk)
+    data = b"POST /" + b"a" * 70 + b" HTTP/1.0\r\n\r\n"
+    for at in range(len(data)):
+        talk.client.send("A", data[at : at + 1], seq=1 + at)
+    talk.see()
+    demand(counted("hold_full") == before + len(data) - 64, f"{counted('hold_full') - before} were not held")
+    # What follows a gap is not known.
+    say(talk, "PA", REQUEST, seq=1 + len(data))
+    yes(talk, data + REQUEST)
+    served(talk, released(data + REQUEST))
+
+
+@scenario("engine", policy=("DROP", "ACCEPT"))
+def no_rules_while_waiting(talk, policy):
+    """Rules go and come back; meanwhile the kernel itself keeps who waits."""
+    begin(talk)
+    say(talk, "PA", NO, seq=1)
+    without_rules(talk, policy, lambda: say(talk, "PA", REQUEST, seq=1 + len(NO)))
+    yes(talk, seq=1 + len(NO))
+    served(talk, released(NO), released(REQUEST, seq=1 + len(NO)))
+
+
+@scenario("engine")
+def no_rules_while_opening(talk):
+    begin(talk)
+    yes(talk)
+    without_rules(talk, "ACCEPT", lambda: say(talk, "PA", NO, seq=1))
+    served(talk, released(REQUEST))
+
+
+def without_rules(talk, policy, do):
+    tables = "iptables" if talk.stage.family == 4 else "ip6tables"
+    kept = subprocess.run([f"{tables}-nft-save"], check=True, capture_output=True).stdout
+    try:
+        iptables(talk, "-P", "FORWARD", policy)
+        iptables(talk, "-t", "mangle", "-F")
+        iptables(talk, "-F")
+        iptables(talk, "-A", "FORWARD", "-p", "udp", "-j", "ACCEPT")
+        do()
+    finally:
+        subprocess.run([f"{tables}-nft-restore"], input=kept, check=True)
+
+
+@scenario("engine")
+def forgotten_while_waiting(talk):
+    begin(talk)
+    say(talk, "PA", NO, seq=1)
+    forget(talk)
+    say(talk, "PA", REQUEST, seq=1 + len(NO))
+    say(talk, "A", seq=1)
+    forget(talk)
+    yes(talk)
+    served(talk, released(REQUEST))
+
+
+@scenario("engine")
+def forgotten_while_opening(talk):
+    begin(talk)
+    yes(talk)
+    forget(talk)
+    say(talk, "PA", NO, seq=1 + len(REQUEST))
+    talk.server.next = 0
+    talk.server.send("SA")
+    talk.see()
+    say(talk, "A", seq=1)
+    say(talk, "PA", NO, seq=1)
+    yes(talk, seq=1 + len(NO))
+    served(talk, released(NO), released(REQUEST, seq=1 + len(NO)))
+
+
+@scenario("engine")
+def forgotten_while_open(talk):
+    """What is no connection any more is nobody's."""
+    begin(talk)
+    yes(talk)
+    served(talk, released(REQUEST))
+    forget(talk)
+    say(talk, "PA", NO)
+    say(talk, "A")
+    say(talk, "FA")
+    say(talk, "R")
+    # Its cookie is still good: it waits as anybody does.
+    say(talk, "A", seq=1, ack=1)
+    say(talk, "PA", NO, seq=1, ack=1)
+
+
+SPOOFED = {"acknowledgements": ("A", "PA", "FA"), "syns": ("SA", "S"), "resets": ("R", "RA"), "nothing": ("", "FRPA")}
+
+
+@scenario("engine", what=tuple(SPOOFED))
+def spoofed_by_the_server_while_waiting(talk, what):
+    """Neither side hears of it, and the client does not get in by it."""
+    server = talk.server
+    begin(talk)
+    say(talk, "PA", NO, seq=1)
+    true = server.isn
+    for flags in SPOOFED[what]:
+        # In numbers of its own, and in those that the client knows.
+        for isn in (true, talk.client.peer_isn):
+            server.isn = isn
+            for seq, ack in ((0, 1), (1, 1), (1, 1 + len(NO)), (5000, 77777)):
+                server.send(flags, b"data" if "P" in flags else b"", seq=seq, ack=ack)
+    talk.see()
+    say(talk, "PA", NO, seq=1)
+    come_again(talk)
+    # The rules may take it for one of an open connection: the old entry goes.
+    talk.client.send("S", seq=0)
+    talk.see(None, [])
+    begin(talk)
+    yes(talk)
+    served(talk, released(REQUEST))
+
+
+@scenario("engine", what=tuple(SPOOFED))
+def spoofed_by_the_server_while_opening(talk, what):
+    """With a wrong number it opens nothing: the server hears no data."""
+    begin(talk)
+    yes(talk)
+    for flags in SPOOFED[what]:
+        for seq, ack in ((0, 0), (0, 2), (5000, 77777), (1, -1)):
+            talk.server.send(flags, b"data" if "P" in flags else b"", seq=seq, ack=ack)
+    _, got = talk.see([], None)
+    demand(all("R" in one.flags and not one.data for one in got), "the server got something else than resets")
+    if what == "resets":
+        # Conntrack believes them, and forgets the connection.
+        yes(talk)
+    served(talk, released(REQUEST))
+
+
+@scenario("engine", state=("answered", "waiting", "opening"), side=("client", "server"))
+def forged_errors(talk, state, side):
+    """ICMP errors about a connection that the server does not know of."""
+    talk.syn()
+    talk.client.next = 1
+    heard = talk.last["client"][0]
+    if state != "answered":
+        talk.client.send("A")
+        talk.see()
+    kept = []
+    talk.client.send("PA", NO, seq=1, mangle=lambda octets: kept.append(octets) or [])
+    heard_by = {"client": heard, "server": Packet("server", raw=kept[0])}
+    if state == "opening":
+        yes(talk)
+    for code in ((1, 3, 4, 13) if talk.stage.family == 4 else (1, 3, 4, "big")):
+        ends(talk, side)[0].error(code, heard_by[side], number=1280)
+    talk.see()
+    if state == "answered":
+        talk.client.send("A")
+        talk.see()
+    if state != "opening":
+        yes(talk)
+    served(talk, released(REQUEST))
+
+
+@scenario("engine")
+def larger_than_the_way(talk):
+    """In fragments it gets to the engine in one piece, and has to get to the server, too."""
+    data = REQUEST + b"x" * 3000
+    begin(talk)
+    yes(talk, data, mangle=lambda octets: split(octets, 1400, 1400), df=False)
+    answer_in_order(talk, data)
+
+
 ### Orders
 
 
 def modes_of(stage):
-    return "local" if stage.local else "gate" if stage.deferred else "forward"
+    return "local" if stage.local else "engine" if stage.engine else "gate" if stage.deferred else "forward"
 
 
 def listed(stage):

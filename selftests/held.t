@@ -3,8 +3,8 @@
 # backend: nft
 #
 # What a client sends while it waits is held: the server gets it, all of it and in
-# order, without the client's sending anything twice. It could not even: up to where
-# wires are made worse, its retransmission timeout is longer than its patience.
+# order, without the client's sending anything twice. It could not even: its
+# retransmission timeout is longer than its patience, up to where the wire is made bad.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -43,7 +43,7 @@ stream() {
 			{ print ($1 - start + 2 ^ 32) % 2 ^ 32, ($2 - start + 2 ^ 32) % 2 ^ 32 }'
 }
 # Each begins where the one before it ends.
-in_order() { awk '$1 != at { exit 1 } { at = $2 } END { exit !at }'; }
+in_order() { awk '$1 != at { gap = 1 } { at = $2 } END { exit gap || !at }'; }
 # once SIDE PORT SEGMENTS
 once() {
 	stream "$1" "$2" >"$tmp/stream"
@@ -58,12 +58,28 @@ delivered() {
 	ok "$1: and the server got each once, in order" once server "$2" "$3"
 }
 
-# segments_sent PORT COUNT
-segments_sent() { [ "$(stream client "$1" | wc -l)" -ge "$2" ]; }
-# How many packets the engine has been given.
-queued() { fw awk '{ print $8 }' /proc/net/netfilter/nfnetlink_queue; }
+# connects PORT: our SYN was sent.
+connects() { [ "$(seen_count server "tcp src port $1 and $SYN")" -ge 1 ]; }
 
-### No retransmission
+# How many packets an engine has not given back yet.
+queued() { equal "$(fw awk '{ print $3 }' /proc/net/netfilter/nfnetlink_queue)" "$1"; }
+# The server's answers get lost, or do not any more.
+server_is() {
+	case $1 in
+	slow) ipt -t raw -A PREROUTING -i eth1 -p tcp --sport 80 --tcp-flags SYN,ACK SYN,ACK -j DROP ;;
+	back) ipt -t raw -F ;;
+	esac
+}
+
+# started NAME PORT SEGMENTS: a request of which all is in the engine's queue when it
+# starts to look.
+started() {
+	kill -STOP "$dpi"
+	ask "$2" "$3" &
+	asking=$!
+	ok "$1: all of it waits for the engine" wait_for queued "$3"
+	kill -CONT "$dpi"
+}
 
 set_up
 start_nginx server
@@ -75,40 +91,87 @@ ip -n client -"$FAMILY" route replace default via "$gateway" rto_min 120s
 capture
 
 start_dpi --verbose
-port=4000
 for segments in 1 2 10; do
-	port=$((port + 1))
-	before=$(counted held)
-	ok "$segments segments, a verdict on the first: a request arrives" ask $port $segments
-	delivered "$segments segments, a verdict on the first" $port $segments
-	held=$(($(counted held) - before))
-	ok "$segments segments, a verdict on the first: held was what had come ($held)" \
-		[ $held -ge 1 ] && [ $held -le $segments ]
+	name="$segments segments, a verdict on the first"
+	port=$((4000 + segments))
+	started "$name" $port $segments
+	ok "$name: the request arrives" wait $asking
+	delivered "$name" $port $segments
 done
 
-# The server answers when all has been sent.
-ipt -t raw -A PREROUTING -i eth1 -p tcp --sport 80 --tcp-flags SYN,ACK SYN,ACK -j DROP
+name="a slow server"
+server_is slow
 before=$(counted held)
-ask 4010 10 &
+started "$name" 4020 10
+ok "$name: it is asked" wait_for connects 4020
+wait_for queued 0
+server_is back
+ok "$name: the request arrives" wait $asking
+delivered "$name" 4020 10
+is "$name: all of it was held" $(($(counted held) - before)) 10
+
+name="a slow server, a slow client"
+server_is slow
+before=$(counted held)
+slowly() {
+	printf 'GET /said HTTP/1.0\r\nX-Said: '
+	until [ -e "$tmp/goes-on" ]; do sleep 0.1; done
+	printf 'more\r\n\r\n'
+}
+slowly | client socat -t1 -,ignoreeof "TCP:$(host "$server"):80,sourceport=4021,nodelay" >"$tmp/answer" &
 asking=$!
-ok "a slow server: the client sends ten segments" wait_for segments_sent 4010 10
+ok "$name: the server is asked" wait_for connects 4021
+touch "$tmp/goes-on"
+sent_all() { [ "$(stream client "$1" | wc -l)" = "$2" ]; }
+ok "$name: the client says more" wait_for sent_all 4021 2
 settle
-is "a slow server: which does not get them yet" "$(stream server 4010)" ""
-ipt -t raw -F
-ok "a slow server: the request arrives" wait $asking
-delivered "a slow server" 4010 10
-is "a slow server: all were held" $(($(counted held) - before)) 10
+server_is back
+ok "$name: the request arrives" wait $asking
+is "$name: whole" "$(tail -n 1 "$tmp/answer")" more
+delivered "$name" 4021 2
+is "$name: all of it was held" $(($(counted held) - before)) 2
 stop "$dpi"
 
-port=4020
 for segments in 2 10; do
-	port=$((port + 1))
+	name="$segments segments, a verdict on the last"
+	port=$((4030 + segments))
 	start_dpi --verbose --bytes $(((segments - 1) * payload + 1))
 	before=$(counted held)
-	ok "$segments segments, a verdict on the last: a request arrives" ask $port $segments
-	delivered "$segments segments, a verdict on the last" $port $segments
-	is "$segments segments, a verdict on the last: all were held" $(($(counted held) - before)) $segments
+	ok "$name: the request arrives" ask $port $segments
+	delivered "$name" $port $segments
+	is "$name: all of it was held" $(($(counted held) - before)) $segments
 	stop "$dpi"
 done
+
+# A rule for an engine, and a ClientHello of two segments.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=server \
+	-keyout "$tmp/key.pem" -out "$tmp/cert.pem" 2>/dev/null
+spawn server openssl s_server -quiet -www -accept "$(host "$server"):443" -cert "$tmp/cert.pem" -key "$tmp/key.pem"
+tls=$pid
+listens() { server ss -Hltn "sport = :443" | grep -q .; }
+wait_for listens
+ipt -t mangle -A FORWARD -p tcp --dport 443 -m spstate --in-progress \
+	-m string --algo bm --hex-string '|160301|' --to 120 -j MARK --set-mark 0x0b
+ipt -A FORWARD -p tcp --dport 443 -m mark --mark 0x0b -m spstate --in-progress -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460
+ipt -A FORWARD -p tcp --dport 443 -m spstate --none -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460
+ok "TLS: a page comes" client curl -ksS --max-time 60 --local-port 4040 -o /dev/null "https://$(host "$server")/"
+settle
+stream client 4040 >"$tmp/stream"
+is "TLS: the ClientHello was longer than a segment" "$(sed -n 1p "$tmp/stream")" "0 $payload"
+ok "TLS: the client has sent each segment once" in_order <"$tmp/stream"
+stop "$tls"
+
+# Wires on which packets overtake each other and come twice, as far as to the ACK
+# behind which there is a client to hold data of. What comes before it is lost.
+client sysctl -qw net.ipv4.tcp_early_retrans=3
+ip -n client -"$FAMILY" route replace default via "$gateway"
+client tc qdisc add dev c0 root netem delay 5ms reorder 30% duplicate 30%
+start_dpi --verbose --bytes $((payload * 5))
+for port in 4051 4052 4053 4054 4055; do
+	ok "a bad wire: a request arrives whole ($port)" ask $port 10
+done
+settle
+stream client 4055 >"$tmp/stream"
+ok "a bad wire: that is what it was" not in_order <"$tmp/stream"
 
 finish

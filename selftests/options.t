@@ -49,10 +49,10 @@ while read -r option range values; do
 			-A FORWARD -p tcp -j SYNPROXY "--$option" "$value"
 	done
 done <<-END
-	mss 1-65535 0 65536 70000
-	wscale 0-14 15 256
-	window 1-65535 0 65536
-	timeout 1-3600 0 3601 4294967297
+	mss 1-65535 0 70000
+	wscale 0-14 15
+	window 1-65535 0
+	timeout 1-3600 3601
 END
 # The library that comes with iptables leaves it to the kernel.
 stock refused "--wscale 15 by the stock library" "wscale 15: expected 0 to 14" -A FORWARD -p tcp -j SYNPROXY --wscale 15

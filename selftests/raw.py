@@ -10,6 +10,7 @@ reached the server is for the caller to look at.
 (scapy could do this. It takes six seconds to start in an emulated machine.)
 """
 
+import mmap
 import os
 import random
 import select
@@ -138,6 +139,10 @@ class Client:
         """All that has come by the time that a later SYN of another port is answered."""
         other = Client(self.port + 10000)
         other.syn()
+        return self.drain()
+
+    def drain(self):
+        """All that has come."""
         got = []
         while select.select([self.socket], [], [], 0)[0]:
             tcp = tcp_for_client(self.socket.recv(65536))
@@ -350,6 +355,79 @@ def misled(port):
     successor(port + 2)
 
 
+def speak(port):
+    """A request, once. What comes of it is for others to see."""
+    client = Client(port)
+    client.shake()
+    client.send(ACK | PSH, data=REQUEST)
+
+
+def murmur(port):
+    """Something that is no request."""
+    client = Client(port)
+    client.shake()
+    client.send(ACK | PSH, data=BANNER)
+    client.so_far()
+
+
+def replaced(port):
+    """A request, and another connection on the same ports, which waits."""
+    client = Client(port)
+    client.shake()
+    client.send(ACK | PSH, data=REQUEST)
+    client.isn += 1000000
+    client.shake()
+    client.so_far()
+
+
+def outlived(port):
+    """A cookie that has outlived itself: the kernel counts minutes, and takes those of this one and the last."""
+    old, young = Client(port), Client(port + 1)
+    cookies = {}
+    while len(cookies) < 3 or not os.path.exists(os.environ["GO"]):
+        # Rules come and go meanwhile: not every SYN is answered.
+        for client in (old, young):
+            client.send(SYN, 0)
+        time.sleep(1)
+        for got in old.drain():
+            old.answer = old.answer or got
+        for got in young.drain():
+            if old.answer:
+                cookies[got.seq] = young.answer = got
+    for _ in range(2):
+        old.send(ACK)
+        old.send(ACK | PSH, data=REQUEST)
+    old.drain()
+    old.silence()
+    young.drain()
+    young.send(ACK)
+    young.ask()
+
+
+def two_cpus(port):
+    """Ten clients, each with one socket on either CPU, which say different things at the same time."""
+    clients = [Client(port + number) for number in range(10)]
+    for client in clients:
+        client.syn()
+    turns = mmap.mmap(-1, 2)
+    other = os.fork()
+    me = int(other == 0)
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[me]})
+    request = (REQUEST, REQUEST.replace(b"64k", b"1M"))[me]
+    for turn, client in enumerate(clients, 1):
+        turns[me] = turn
+        while turns[not me] < turn:
+            pass
+        # The ACK of some has data, so that it is about the entry that both are.
+        if turn % 2:
+            client.send(ACK)
+        for _ in range(2):
+            client.send(ACK | PSH, data=request)
+    if me:
+        os._exit(0)
+    os.waitpid(other, 0)
+
+
 def flood(port):
     """200 SYNs, of which each is answered."""
     client = Client(port)
@@ -357,6 +435,13 @@ def flood(port):
         client.port += 1
         client.send(SYN, 0)
     client.receive(lambda got: got.flags == SYN | ACK)
+
+
+def noise(port):
+    """SYNs that nobody waits for an answer to."""
+    client = Client(port)
+    for client.port in range(port, port + 500):
+        client.send(SYN, 0)
 
 
 def main():

@@ -282,13 +282,13 @@ class Stage:
             "server": Wire("server", "s0", neighbour("fw", "eth1")),
             "lo": Wire("fw", "lo", None),
         }
-        self.family, self.local, self.deferred, self.ours = 4, False, False, True
+        self.family, self.local, self.deferred, self.ours, self.engine = 4, False, False, True, False
         self.probes = 0
         self.listener = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True, backlog=100)
 
     def set(self, family, chain, mode, proxy):
         self.family, self.local = int(family), chain == "INPUT"
-        self.deferred, self.ours = mode == "deferred", proxy == "ours"
+        self.deferred, self.ours, self.engine = mode in ("deferred", "engine"), proxy == "ours", mode == "engine"
 
     def address(self, who):
         return ADDRESSES[self.family]["fw" if who == "server" and self.local else who]

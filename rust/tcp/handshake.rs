@@ -305,7 +305,7 @@ pub fn span(waiting: &Waiting, segment: &Segment) -> Option<Span> {
 /// see [`accept`]. Such an entry is of a client without timestamps whose handshake's last ACK was lost.
 pub fn may_correct(waiting: &Waiting, segment: &Segment) -> bool {
     let isn = segment.seq().wrapping_sub(1);
-    matches!(waiting.client_isn.wrapping_sub(isn), 1..=3 | u32::MAX)
+    !waiting.timestamps && matches!(waiting.client_isn.wrapping_sub(isn), 1..=3 | u32::MAX)
 }
 
 /// A SYN for the server, and what has to be remembered of it.
