@@ -13,7 +13,7 @@
 //! While our SYN is on its way to the server conntrack takes what the client sends for INVALID, and
 //! packets that an engine had in its queue belong to the entry that has gone with the verdict: both
 //! are for the new entry, are held there, and end here. An engine may have them for so long that the
-//! server has answered: then they go to the server at once.
+//! server has answered: then they come in once more, and meet the rules for an open connection.
 //!
 //! A client that contradicts itself is refused: an engine may have judged either version.
 
@@ -28,7 +28,7 @@ use crate::{
         Net,
     },
     pending::{self, Kept},
-    relay::{self, Relay},
+    relay::Relay,
     stats::{self, Counter},
     tcp::{
         handshake,
@@ -281,8 +281,8 @@ fn parts<'a>(
     })
 }
 
-/// The packet that has made the entry of the client of `flow` carries data, which no engine has seen:
-/// it comes in again, by the rules for a client that waits.
+/// The data of a packet comes in again, as of the client of `flow`, and meets the rules as they are for
+/// its connection now: an engine has not seen it yet when it has made the entry of a client that waits.
 pub(crate) fn again(net: &Net, skb: &SkBuff, flow: &Flow, thoff: usize, segment: &Segment) {
     if Span::of(segment).len == 0 {
         return;
@@ -357,19 +357,6 @@ fn opening(net: &Net, ct: &Conn, skb: &SkBuff, thoff: usize, segment: &Segment) 
     }
 }
 
-/// Sends on what a client has sent before its server answered; whether any of it was. Conntrack looks at
-/// it as at a packet that comes now.
-fn opened(net: &Net, ct: &Conn, skb: &SkBuff, thoff: usize, segment: &Segment) -> bool {
-    let flow = ct.flow();
-    parts(skb, thoff, segment).fold(false, |sent, part| {
-        let packet = OwnedSkb::copy(net, flow.client, flow.server, &part, skb.manner());
-        packet
-            .and_then(|packet| relay::forward(net, skb, ct, packet))
-            .is_ok()
-            || sent
-    })
-}
-
 /// The hook in front of the engine.
 pub(crate) struct Sift;
 
@@ -428,8 +415,8 @@ impl Hook for Hold {
     fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
         let net = place.net;
         let is_idle = gate::is_idle(net);
-        let new = match skb.tracked() {
-            Tracked::No if !is_idle => skb.lookup(net, place.family),
+        let (new, was_queued) = match skb.tracked() {
+            Tracked::No if !is_idle => (skb.lookup(net, place.family), false),
             // When nobody waits any more, an engine may still have packets of somebody who did.
             Tracked::Yes {
                 ct,
@@ -449,36 +436,34 @@ impl Hook for Hold {
                 Phase::Gone => {
                     // A reset of its client, or an operator, has ended it.
                     gate::take(net, ct);
-                    ct.successor()
+                    (ct.successor(), true)
                 }
-                Phase::Opening { .. } => Some(ct.into()),
-                _ => None,
+                Phase::Opening { .. } => (Some(ct.into()), false),
+                _ => return Verdict::Accept,
             },
-            _ => None,
+            _ => return Verdict::Accept,
         };
         let Some(new) = new else {
             return Verdict::Accept;
         };
-        let phase = gate::phase(&new);
-        if !matches!(phase, Phase::Opening { .. } | Phase::Open { .. }) {
-            return Verdict::Accept;
-        }
         let Some((thoff, segment)) = good_segment(skb, place) else {
             return Verdict::Accept;
         };
+        let flow = new.flow();
         let client = skb
             .ip()
             .map(|ip| SocketAddr::new(ip.src, segment.src_port()));
-        if client != Some(new.flow().client) {
+        if client != Some(flow.client) {
             return Verdict::Accept;
         }
-        let is_opening = matches!(phase, Phase::Opening { .. });
-        if is_opening && opening(net, &new, skb, thoff, &segment) {
+        if matches!(gate::phase(&new), Phase::Opening { .. })
+            && opening(net, &new, skb, thoff, &segment)
+        {
             return Verdict::Consume;
         }
         // It may have been answered just now.
-        let is_open = matches!(gate::phase(&new), Phase::Open { .. });
-        if is_open && opened(net, &new, skb, thoff, &segment) {
+        if was_queued && matches!(gate::phase(&new), Phase::Open { .. }) {
+            again(net, skb, &flow, thoff, &segment);
             return Verdict::Consume;
         }
         // What a client without data says means nothing to the server before it has answered.

@@ -409,7 +409,7 @@ fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr, manner: Manner
 }
 
 /// Sends a packet of the client's to the server.
-pub(crate) fn forward(net: &Net, trigger: &SkBuff, ct: &Conn, mut packet: OwnedSkb) -> Result {
+fn forward(net: &Net, trigger: &SkBuff, ct: &Conn, mut packet: OwnedSkb) -> Result {
     conntrack::track_as(net, &mut packet, ct)?;
     let out = Routed::new(net, packet, trigger)?;
     out.send(net);

@@ -264,15 +264,14 @@ pub fn accept(ack: &Segment, check: impl Fn(u32) -> Option<u16>) -> Option<Waiti
             may_be_probe
                 .then(|| at(1))
                 .flatten()
-                .filter(|probe| probe.0 || as_is.is_none())
+                .filter(|probe| probe.0 || timestamps.is_none())
         })
         .or_else(|| {
             as_is?;
             [1u32, 2, 3]
                 .into_iter()
                 .find_map(|back| at(back.wrapping_neg()).filter(sure))
-        })
-        .or(as_is)?;
+        })?;
     Some(Waiting {
         client_isn: seq.wrapping_sub(1),
         proxy_isn: ack.ack().wrapping_sub(1),
@@ -753,6 +752,35 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn timestamps_have_the_last_word() {
+        let isn = 1000u32;
+        let ack = |seq, ecr| {
+            with_payload(
+                &Repr {
+                    seq,
+                    flags: flags::ACK,
+                    options: Options {
+                        timestamps: Some(Timestamps { val: 9, ecr }),
+                        ..Options::default()
+                    },
+                    ..Repr::default()
+                },
+                100,
+            )
+        };
+        // One below the start of the stream the number makes a cookie of a larger MSS.
+        let check = |seq| match seq {
+            1000 => Some(1460),
+            1001 => Some(1440),
+            _ => None,
+        };
+        let ecr = Extras::default().encode(0x1234_5600, 1440);
+        let isn_of = |ack| accept(&ack, check).map(|waiting| waiting.client_isn);
+        assert_eq!(isn_of(ack(isn + 1, ecr)), Some(isn));
+        assert_eq!(isn_of(ack(isn, ecr)), None);
     }
 
     #[test]
