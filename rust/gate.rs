@@ -2,13 +2,14 @@
 
 //! Clients that wait: born, looked up, refused.
 //!
-//! A waiting client is a confirmed conntrack entry and nothing else. Conntrack owns it: it frees it
-//! at its timeout, with `conntrack -D`, with its namespace. We change it in two places only. `enter`
-//! fills it while it is still unconfirmed, and so known to one CPU; `take` ends its wait by one
-//! compare-and-exchange on the last word, and who has won that deletes it. Everybody else reads. A client that
-//! resets ends its own entry: conntrack deletes what has never seen a reply. When the module
-//! goes, `relay` deletes what waits; should an entry be missed, the kernel's own guard (see
-//! `conntrack::hold`) drops its packets without us, until it times out.
+//! A waiting client that has sent no data is a confirmed conntrack entry and nothing else; what it has
+//! sent is in `pending`. Conntrack owns the entry: it frees it at its timeout, with `conntrack -D`, with
+//! its namespace. `enter` fills it while it is still unconfirmed, and so known to one CPU. After that
+//! it is changed by compare-and-exchange on the last word: `choose` and `take` end the wait, and who has
+//! won deletes the entry; `bar` has it refused, `correct` knows better where the stream begins.
+//! Everybody else reads. A client that resets ends its own entry: conntrack deletes what has never seen a
+//! reply. When the module goes, `relay` deletes what waits; should an entry be missed, the kernel's own
+//! guard (see `conntrack::hold`) drops its packets without us, until it times out.
 
 use crate::{
     answer, hold, module_parameters,
