@@ -60,7 +60,7 @@ impl Parameters for xt_synproxy_info {
             return Err(RuleError::Reserved);
         }
         Rule::with_gate(
-            self.options,
+            self.options.into(),
             self.wscale,
             self.mss,
             self.window,

@@ -437,6 +437,40 @@ def flood(port):
     client.receive(lambda got: got.flags == SYN | ACK)
 
 
+def crowd(port, count=10000):
+    """Clients on as many ports, which wait and have nothing to say."""
+    client = Client(port, isn=1000)
+    for start in range(port, port + count, 200):
+        left = set(range(start, min(start + 200, port + count)))
+        limit = time.monotonic() + LIMIT
+        while left:
+            if time.monotonic() > limit:
+                sys.exit(f"in vain waited for answers to {len(left)} SYNs")
+            client.answer = None
+            for client.port in left:
+                client.send(SYN, 0)
+            # What gets lost is sent again.
+            while left and select.select([client.socket], [], [], 1)[0]:
+                tcp = tcp_for_client(client.socket.recv(65536))
+                segment = tcp and Segment(tcp)
+                if segment and segment.flags == SYN | ACK and segment.dport in left:
+                    left.remove(segment.dport)
+                    client.port, client.answer = segment.dport, segment
+                    client.send(ACK)
+
+
+def few(port):
+    """The same, 600 of them."""
+    crowd(port, 600)
+
+
+def leave(port):
+    """They reset."""
+    client = Client(port, isn=1000)
+    for client.port in range(port, port + 600):
+        client.send(RST)
+
+
 def noise(port):
     """SYNs that nobody waits for an answer to."""
     client = Client(port)

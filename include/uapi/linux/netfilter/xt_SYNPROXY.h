@@ -23,23 +23,25 @@
 
 /**
  * struct xt_synproxy_info - the target "SYNPROXY", revision 1
- * @options: bits XT_SYNPROXY_OPT_*; what a clear bit is about is 0
+ * @options: bits XT_SYNPROXY_OPT_*
  * @wscale: window scale of the server, 0 to 14
- * @reserved0: 0
  * @mss: MSS of the server in bytes, 1 to 65535
  * @window: window shown to a client that is to wait, in bytes, 1 to 65535
+ * @reserved0: 0
  * @timeout: how long it may wait for a verdict, in seconds, 1 to
  *	XT_SYNPROXY_TIMEOUT_MAX
  * @reserved: 0, for options to come
  *
- * All in host byte order.
+ * All in host byte order; what a clear bit is about is ignored. It begins like
+ * struct nf_synproxy_info, so that programs that know revision 0 only show of a
+ * rule what they know.
  */
 struct xt_synproxy_info {
-	__u16 options;
+	__u8 options;
 	__u8 wscale;
-	__u8 reserved0;
 	__u16 mss;
 	__u16 window;
+	__u16 reserved0;
 	__u32 timeout;
 	__u32 reserved[5];
 };
