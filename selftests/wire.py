@@ -149,6 +149,10 @@ class Expected:
     def is_syn(self):
         return self.wanted.get("flags", "").startswith("S") and "A" not in self.wanted["flags"]
 
+    def end(self):
+        """The number that follows it."""
+        return self.wanted["seq"] + len(self.wanted["data"]) + ("F" in self.wanted["flags"])
+
     def faults(self, packet):
         for name, value in self.wanted.items():
             got = getattr(packet, name)
@@ -163,6 +167,11 @@ class Expected:
         if "options" in said:
             said["options"] = options_text(said["options"])
         return f"expected {said}"
+
+
+def released(data, seq=1, flags="PA", **fields):
+    """What the proxy has held of a client, on its way to the server."""
+    return Expected(flags, seq=seq, ack=1, data=data, ttl=64, urgent=0, **fields)
 
 
 def passed_on(packet, hops=1):
@@ -448,7 +457,7 @@ class Conversation:
         self.ecn, self.wscale, self.mss = ecn, wscale, mss
         self.client = End(self, "client", "server", pick(isn), syn_options(ts, mss, wscale, sack))
         self.server = End(self, "server", "client", pick(server_isn), syn_options(**{"ts": ts, "wscale": 7 if ts and wscale is not None else None, "sack": sack and ts, **(server or {})}))
-        self.syns = []
+        self.syns, self.held = [], []
         self.client.peer, self.server.peer = self.server, self.client
         self.server.peer_isn, self.server.peer_clock = self.client.isn, self.client.first_clock
 
@@ -651,6 +660,7 @@ class Conversation:
         else:
             self.see()
             self.client.send("PA", REQUEST, seq=1)
+            self.held = [released(REQUEST)]
             self.see([], [self.expected_syn()], patient=True)
         return sent
 
@@ -683,9 +693,12 @@ class Conversation:
             scaled = max(scaled, 1)
         if not stamps:
             self.client.timestamps = False
+        held, self.held = self.held, []
+        if held:
+            self.client.next = max(one.end() for one in held)
         self.see(
             client=[Expected("A", seq=1, ack=1, window=scaled, data=b"", ttl=64, options=(("NOP",), ("NOP",), ("Timestamp", server.clock, server.recent)) if stamps else ())],
-            server=[Expected("A", seq=1, ack=1, window=self.fair_window, data=b"", ttl=64, options=(("NOP",), ("NOP",), ("Timestamp", server.recent, server.clock)) if stamps else ())],
+            server=[Expected("A", seq=1, ack=1, window=self.fair_window, data=b"", ttl=64, options=(("NOP",), ("NOP",), ("Timestamp", server.recent, server.clock)) if stamps else ()), *held],
         )
         return sent
 
@@ -698,14 +711,13 @@ class Conversation:
         return 0 < window <= min(500 << scales[0], 65535)
 
     def open(self):
-        """A connection; behind a gate, the client's request has then been taken."""
+        """A connection; behind a gate, the server has the client's request then."""
         self.syn()
         self.ack()
         if self.stage.local:
             return self.accept()
         self.serve()
         if self.stage.deferred:
-            self.pass_on(self.client, "PA", REQUEST)
             self.pass_on(self.server, "A")
         return None
 
