@@ -377,8 +377,14 @@ impl Hook for Sift {
             _ => return Verdict::Accept,
         };
         let phase = gate::phase(ct);
-        let Phase::Waiting(waiting) = phase else {
-            return Verdict::Accept;
+        let waiting = match phase {
+            Phase::Waiting(waiting) => waiting,
+            Phase::Gone => {
+                // Ended by this very packet, a reset: it may get no further than to the engine.
+                gate::take(net, ct);
+                return Verdict::Accept;
+            }
+            _ => return Verdict::Accept,
         };
         let Some((thoff, segment)) = skb.segment(place.family) else {
             return Verdict::Drop;
