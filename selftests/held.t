@@ -69,7 +69,7 @@ delivered() {
 connects() { [ "$(seen_count server "tcp src port $1 and $SYN")" -ge 1 ]; }
 
 # How many packets an engine has not given back yet.
-queued() { equal "$(fw awk '{ print $3 }' /proc/net/netfilter/nfnetlink_queue)" "$1"; }
+queued() { equal "$(fw cat /proc/net/netfilter/nfnetlink_queue | awk '{ print $3 }')" "$1"; }
 # The server's answers get lost, or do not any more.
 server_is() {
 	case $1 in

@@ -58,7 +58,7 @@ is "half of 1000 wait" "$(($(counted in_progress) - in_progress))" 500
 ok "the others are counted" [ "$(counted gate_full)" -ge 100 ]
 ok "who does not wait passes" client curl -sS --max-time 60 --local-port 4001 -o /dev/null "$(url :81/64k)"
 ok "they leave" raw leave 30000
-start_dpi
+start_dpi --verbose
 ok "and there is room for another" page 4002 /64k
 sysctl -qw net.netfilter.nf_conntrack_max="$max"
 
