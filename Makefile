@@ -102,7 +102,7 @@ demo: module extension examples
 
 check:
 	@scripts/tap scripts/check -- $(foreach family,4 6, \
-		'scripts/vm --timeout 4500 --out build/vm-ipv$(family) -- selftests/run --family $(family)')
+		'scripts/vm --timeout 4800 --out build/vm-ipv$(family) -- selftests/run --family $(family)')
 
 check-host:
 	cargo test --locked --package synproxy-tcp

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
+# backend: nft
 #
 # The options of revision 1: --defer makes clients wait of which conntrack knows
 # nothing, --window and --timeout say how much they may send, and how long.
