@@ -118,30 +118,31 @@ pub(crate) fn is_new_syn(phase: &Phase, segment: &Segment) -> bool {
     segment.is_syn() && phase.client_isn().is_some_and(|isn| isn != segment.seq())
 }
 
-/// Takes the client of `ct` out of those that wait, as it has ended. Of several callers one is told that
-/// it did.
-pub(crate) fn take(net: &Net, ct: &Conn) -> bool {
-    let taken = ct.synproxy().is_some_and(|words| {
-        let [_, _, last] = words.load();
-        state::is_held(last) && words.swap_last(last, state::taken(last))
-    });
-    if taken {
+/// Ends the wait of `ct` if its last word is `last`; of several callers one succeeds.
+fn settle(net: &Net, ct: &Conn, last: u32) -> bool {
+    let settled = ct
+        .synproxy()
+        .is_some_and(|words| words.swap_last(last, state::taken(last)));
+    if settled {
         pernet::state::<Relay>(net).gate.leave(ct);
     }
-    taken
+    settled
+}
+
+/// Takes the client of `ct` out of those that wait, as it has ended.
+pub(crate) fn take(net: &Net, ct: &Conn) {
+    if let Some([_, _, last]) = ct.synproxy().map(|words| words.load()) {
+        if state::is_held(last) {
+            settle(net, ct, last);
+        }
+    }
 }
 
 /// As above, to open the connection of a client as which `ct` has been looked at: not when it has been
-/// barred or corrected meanwhile.
+/// barred or corrected meanwhile. Of several callers one is told that it did.
 pub(crate) fn choose(net: &Net, ct: &Conn, waiting: &Waiting) -> bool {
     let [_, _, last] = waiting.pack();
-    let chosen = ct
-        .synproxy()
-        .is_some_and(|words| words.swap_last(last, state::taken(last)));
-    if chosen {
-        pernet::state::<Relay>(net).gate.leave(ct);
-    }
-    chosen
+    settle(net, ct, last)
 }
 
 /// Ends the wait of `ct`.
@@ -183,15 +184,15 @@ pub(crate) fn correct(net: &Net, ct: &Conn, wrong: &Waiting, right: &Waiting) ->
 /// a waiting one, or makes one where conntrack has refused to.
 pub(crate) fn enter(skb: &mut SkBuff, place: Place<'_>, ack: &Segment, rule: &Rule) -> Verdict {
     let net = place.net;
-    let Some(flow) = answer::client_flow(skb, ack) else {
-        return Verdict::Drop;
-    };
     // In silence: a segment of a good client that was overtaken has a bad cookie, too.
     let Some(waiting) = answer::client(skb, ack) else {
         stats::count(net, Counter::CookieInvalid);
         return Verdict::Drop;
     };
     stats::count(net, Counter::CookieValid);
+    let Some(flow) = answer::client_flow(skb, ack) else {
+        return Verdict::Drop;
+    };
     let waiting = Waiting {
         budget: rule.window().into(),
         ..waiting

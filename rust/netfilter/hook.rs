@@ -69,8 +69,6 @@ pub struct Place<'a> {
     pub net: &'a Net,
     /// The version of IP.
     pub family: Family,
-    /// The hook point, see [`point`].
-    pub hook: u8,
 }
 
 /// A function that sees every packet at some points.
@@ -100,7 +98,6 @@ unsafe extern "C" fn hook<T: Hook, const IPV6: bool>(
         let place = Place {
             net: Net::from_raw((*state).net),
             family: if IPV6 { Family::Ipv6 } else { Family::Ipv4 },
-            hook: (*state).hook,
         };
         T::judge(SkBuff::from_raw(skb), place).into_raw(skb)
     }
