@@ -14,7 +14,7 @@
 use crate::{
     answer, hold, module_parameters,
     netfilter::{
-        conntrack::{self, Conn, Status},
+        conntrack::{self, Conn, Status, Tracked},
         hook::Verdict,
         pernet,
         skb::SkBuff,
@@ -216,6 +216,13 @@ pub(crate) fn enter(skb: &mut SkBuff, place: Place<'_>, ack: &Segment, rule: &Ru
         }
         Err(_) => {
             gate.count(|census, now_ms| census.leave(now_ms, life));
+            // The client's ACK has just been faster, on another CPU: this is data of one that waits.
+            // Not if it has no entry: it would have none again, and come in for ever.
+            if let Tracked::Yes { ct, .. } = skb.tracked() {
+                if ct.successor().is_some() {
+                    hold::again(net, skb, &flow, place.thoff, ack);
+                }
+            }
             Verdict::Drop
         }
     }

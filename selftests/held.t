@@ -109,6 +109,15 @@ for segments in 1 2 10; do
 	ok "$name: and the server got each once" once_each server $port $segments
 done
 
+# Nor do these clients send anything twice.
+whole() {
+	seen server "tcp src portrange 4100-4149 and $DATA" | sed -E 's/.*\.([0-9]+) > .* length ([0-9]+).*/\1 \2/' |
+		sort -u >"$tmp/stream"
+	equal "$(wc -l <"$tmp/stream")" 100
+}
+ok "an ACK and data abreast: fifty clients" raw abreast 4100
+ok "an ACK and data abreast: the server gets all of each" wait_for whole
+
 name="a slow server"
 server_is slow
 before=$(counted held)

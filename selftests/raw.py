@@ -404,28 +404,48 @@ def outlived(port):
     young.ask()
 
 
-def two_cpus(port):
-    """Ten clients, each with one socket on either CPU, which say different things at the same time."""
-    clients = [Client(port + number) for number in range(10)]
+def on_two_cpus(clients, act):
+    """`act`, called with a client and a CPU, 0 or 1, at the same time on both."""
     for client in clients:
         client.syn()
     turns = mmap.mmap(-1, 2)
     other = os.fork()
     me = int(other == 0)
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[me]})
-    request = (REQUEST, REQUEST.replace(b"64k", b"1M"))[me]
     for turn, client in enumerate(clients, 1):
         turns[me] = turn
         while turns[not me] < turn:
             pass
-        # The ACK of some has data, so that it is about the entry that both are.
-        if turn % 2:
-            client.send(ACK)
-        for _ in range(2):
-            client.send(ACK | PSH, data=request)
+        act(client, me)
     if me:
         os._exit(0)
     os.waitpid(other, 0)
+
+
+def two_cpus(port):
+    """Ten clients, each with one socket on either CPU, which say different things at the same time."""
+
+    def contradict(client, cpu):
+        # The ACK of some has data, so that it is about the entry that both are.
+        if client.port % 2:
+            client.send(ACK)
+        for _ in range(2):
+            client.send(ACK | PSH, data=(REQUEST, REQUEST.replace(b"64k", b"1M"))[cpu])
+
+    on_two_cpus([Client(port + number) for number in range(10)], contradict)
+
+
+def abreast(port):
+    """Fifty clients, the data of each of which comes on one CPU while the other has its ACK."""
+
+    def speak(client, cpu):
+        if cpu:
+            client.send(ACK)
+        else:
+            client.send(ACK | PSH, data=REQUEST[:9])
+            client.send(ACK | PSH, at=10, data=REQUEST[9:])
+
+    on_two_cpus([Client(port + number) for number in range(50)], speak)
 
 
 def flood(port):
