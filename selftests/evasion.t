@@ -86,6 +86,25 @@ asks speak 5003
 fw conntrack -D -f "$l3" -p tcp --sport 5003 >/dev/null 2>&1
 unheard "after conntrack -D" 5003
 
+raw murmur 5011
+address=$nobody raw speak 5012
+spawn client curl -sS --max-time 300 --limit-rate 10k --local-port 4013 -o /dev/null "$(url /1M)"
+curl=$pid
+gets() { [ "$(seen_count client "tcp dst port $1 and $DATA")" -ge 5 ]; }
+wait_for syn_seen 5012
+ok "conntrack -F: one waits, one has its SYN on the way, one is open" wait_for gets 4013
+fw conntrack -F 2>/dev/null
+before=$(server_packets 5012)
+address=$nobody raw speak 5014
+repeated() { [ "$(seen_count server "tcp src port $1 and $SYN")" -ge 3 ]; }
+wait_for repeated 5014
+stop "$curl"
+hung_up() { [ "$(seen_count "$1" "tcp src port 4013 and $FLAGS & (tcp-fin | tcp-rst) != 0")" -ge 1 ]; }
+ok "conntrack -F: the client with the open connection hangs up" wait_for hung_up client
+is "conntrack -F: no packet of the one that waits" "$(server_packets 5011)" 0
+is "conntrack -F: no further one of that with the SYN" "$(server_packets 5012)" "$before"
+ok "conntrack -F: nor is the other's end heard" not hung_up server
+
 asks replaced 5004
 unheard "after another SYN" 5004
 ok "after another SYN: its client waits" not no_entries 5004
@@ -164,12 +183,20 @@ gate
 
 raw murmur 5201
 address=$nobody raw speak 5202
-ok "early_drop: one waits, another has its SYN on the way" wait_for syn_seen 5202
+wait_for syn_seen 5202
+# Its buffer is full soon, and the server has more to say.
+spawn client curl -sS --max-time 300 --limit-rate 200k --local-port 4203 -o "$tmp/held" "$(url /1M)"
+curl=$pid
+ok "early_drop: one waits, one has its SYN on the way, one is open" wait_for gets 4203
+kill -STOP "$curl"
 buckets=$(sysctl -n net.netfilter.nf_conntrack_buckets) max=$(sysctl -n net.netfilter.nf_conntrack_max)
 sysctl -qw net.netfilter.nf_conntrack_buckets=512 net.netfilter.nf_conntrack_max=1
 crowded_out() { raw noise 20000 && no_entries 5201 && no_entries 5202; }
 ok "early_drop: new ones crowd them out" wait_for crowded_out
 sysctl -qw net.netfilter.nf_conntrack_buckets="$buckets" net.netfilter.nf_conntrack_max="$max"
+kill -CONT "$curl"
+ok "early_drop: the open one is not" wait "$curl"
+ok "early_drop: and gets all of its page" cmp "$tmp/held" "$www/1M"
 is "early_drop: no packet of the one" "$(server_packets 5201)" 0
 is "early_drop: nothing but SYNs of the other" "$(seen_count server "tcp src port 5202 and not $SYN")" 0
 ok "early_drop: the one may come again" raw speak 5201
