@@ -20,14 +20,14 @@
 use crate::{
     answer, gate,
     netfilter::{
-        conntrack::{Conn, Status, Tracked},
+        conntrack::{Conn, ConnRef, Status, Tracked, DEFAULT_ZONE},
         cookie::Flow,
         hook::{point, Hook, Place, Verdict, PRI_BEFORE_MANGLE, PRI_BEHIND_MANGLE},
         pernet,
         skb::{Manner, OwnedSkb, Part, SkBuff},
-        Net,
+        Family, Net,
     },
-    pending::{self, Kept},
+    pending::{self, Kept, Whose},
     relay::Relay,
     stats::{self, Counter},
     tcp::{
@@ -54,9 +54,8 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Copies `part` of a packet of the client of `ct`.
-    fn copy(net: &Net, ct: &Conn, part: &Part<'_>) -> Result<Self> {
-        let flow = ct.flow();
+    /// Copies `part` of a packet of the client of `flow`.
+    fn copy(net: &Net, flow: &Flow, part: &Part<'_>) -> Result<Self> {
         let manner = part.packet.manner();
         let packet = OwnedSkb::copy(net, flow.client, flow.server, part, manner)?;
         let payload = packet.bytes().len().checked_sub(part.len).ok_or(EINVAL)?;
@@ -128,6 +127,11 @@ impl Queue {
             waiting,
             first: None,
         }
+    }
+
+    /// The client as it came to the gate.
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.waiting
     }
 
     fn iter(&self) -> impl Iterator<Item = &Held> + Clone {
@@ -301,11 +305,18 @@ pub(crate) fn again(net: &Net, skb: &SkBuff, flow: &Flow, thoff: usize, segment:
 }
 
 /// Holds the data of a packet, once its client is in the table.
-fn keep(net: &Net, ct: &Conn, skb: &SkBuff, thoff: usize, segment: &Segment) -> Result<Kept> {
+fn keep(
+    net: &Net,
+    whose: Whose<'_>,
+    flow: &Flow,
+    skb: &SkBuff,
+    thoff: usize,
+    segment: &Segment,
+) -> Result<Kept> {
     let table = &pernet::state::<Relay>(net).pending;
     let mut kept = Kept::Yes;
     for part in parts(skb, thoff, segment) {
-        kept = table.keep(ct, Held::copy(net, ct, &part)?);
+        kept = table.keep(whose, Held::copy(net, flow, &part)?);
         if kept != Kept::Yes {
             break;
         }
@@ -330,7 +341,7 @@ pub(crate) fn waiting(
         stats::count(net, Counter::HoldFull);
         return true;
     }
-    match keep(net, ct, skb, thoff, segment) {
+    match keep(net, Whose::Entry(ct), &ct.flow(), skb, thoff, segment) {
         Ok(Kept::Yes) => true,
         Ok(Kept::Full) | Err(_) => {
             stats::count(net, Counter::HoldFull);
@@ -344,13 +355,17 @@ pub(crate) fn waiting(
 }
 
 /// Holds what a client sends whose server has not answered yet; whether it is held.
-fn opening(net: &Net, ct: &Conn, skb: &SkBuff, thoff: usize, segment: &Segment) -> bool {
-    let waiting = pernet::state::<Relay>(net)
-        .pending
-        .with(ct, |pending| Some(pending.held.as_ref()?.waiting));
-    match waiting.flatten() {
+fn opening(
+    net: &Net,
+    whose: Whose<'_>,
+    flow: &Flow,
+    skb: &SkBuff,
+    thoff: usize,
+    segment: &Segment,
+) -> bool {
+    match pernet::state::<Relay>(net).pending.client(whose) {
         Some(waiting) if handshake::span(&waiting, segment).is_some() => {
-            matches!(keep(net, ct, skb, thoff, segment), Ok(Kept::Yes))
+            matches!(keep(net, whose, flow, skb, thoff, segment), Ok(Kept::Yes))
         }
         // It has not waited at the gate; or it says nothing to be held.
         _ => false,
@@ -421,8 +436,8 @@ impl Hook for Hold {
     fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
         let net = place.net;
         let is_idle = gate::is_idle(net);
-        let (new, was_queued) = match skb.tracked() {
-            Tracked::No if !is_idle => (skb.lookup(net, place.family), false),
+        let at = match skb.tracked() {
+            Tracked::No if !is_idle => At::NoEntry,
             // When nobody waits any more, an engine may still have packets of somebody who did.
             Tracked::Yes {
                 ct,
@@ -433,47 +448,92 @@ impl Hook for Hold {
                     let Some((thoff, segment)) = good_segment(skb, place) else {
                         return Verdict::Accept;
                     };
-                    return if waiting(net, ct, &client, skb, thoff, &segment) {
-                        Verdict::Accept
-                    } else {
-                        Verdict::Drop
-                    };
+                    if !waiting(net, ct, &client, skb, thoff, &segment) {
+                        return Verdict::Drop;
+                    }
+                    // Unless it was chosen at this moment, on another CPU.
+                    match gate::phase(ct) {
+                        Phase::Gone => At::Replaced(ct),
+                        _ => return Verdict::Accept,
+                    }
                 }
                 Phase::Gone => {
                     // A reset of its client, or an operator, has ended it.
                     gate::take(net, ct);
-                    (ct.successor(), true)
+                    At::Replaced(ct)
                 }
-                Phase::Opening { .. } => (Some(ct.into()), false),
+                Phase::None if !ct.is(Status::Confirmed) => At::Replaced(ct),
+                Phase::Opening { .. } => At::Entry(ct),
                 _ => return Verdict::Accept,
             },
             _ => return Verdict::Accept,
         };
-        let Some(new) = new else {
-            return Verdict::Accept;
-        };
         let Some((thoff, segment)) = good_segment(skb, place) else {
             return Verdict::Accept;
         };
-        let flow = new.flow();
-        let client = skb
-            .ip()
-            .map(|ip| SocketAddr::new(ip.src, segment.src_port()));
-        if client != Some(flow.client) {
-            return Verdict::Accept;
+        if late(net, skb, place.family, &at, thoff, &segment) {
+            Verdict::Consume
+        } else {
+            // What a client without data says means nothing to the server before it has answered.
+            Verdict::Accept
         }
-        if matches!(gate::phase(&new), Phase::Opening { .. })
-            && opening(net, &new, skb, thoff, &segment)
-        {
-            return Verdict::Consume;
+    }
+}
+
+/// Where data stands that has come after a verdict.
+enum At<'a> {
+    /// With the new entry.
+    Entry(&'a Conn),
+    /// With one that is not in conntrack's table, where there may be another by now: that in which its
+    /// client has waited, or one that was made for the packet when there was none.
+    Replaced(&'a Conn),
+    /// With none: conntrack calls it INVALID.
+    NoEntry,
+}
+
+/// Data that has come after a verdict; whether it is taken care of.
+fn late(
+    net: &Net,
+    skb: &SkBuff,
+    family: Family,
+    at: &At<'_>,
+    thoff: usize,
+    segment: &Segment,
+) -> bool {
+    let passing = match at {
+        At::Entry(_) => None,
+        At::Replaced(ct) => Some((ct.flow(), ct.zone_id())),
+        At::NoEntry => answer::client_flow(skb, segment).map(|flow| (flow, DEFAULT_ZONE)),
+    };
+    // First: when it has just arrived there is an entry.
+    if passing.is_some_and(|(flow, zone)| {
+        opening(net, Whose::Passing(&flow, zone), &flow, skb, thoff, segment)
+    }) {
+        return true;
+    }
+    let new: Option<ConnRef> = match at {
+        At::Entry(ct) => Some((*ct).into()),
+        At::Replaced(ct) => ct.successor(),
+        At::NoEntry => skb.lookup(net, family),
+    };
+    let Some(new) = new else {
+        return false;
+    };
+    let flow = new.flow();
+    let client = skb
+        .ip()
+        .map(|ip| SocketAddr::new(ip.src, segment.src_port()));
+    if client != Some(flow.client) {
+        return false;
+    }
+    match gate::phase(&new) {
+        Phase::Opening { .. } => opening(net, Whose::Entry(&new), &flow, skb, thoff, segment),
+        // It was answered just now.
+        Phase::Open { .. } if matches!(at, At::Replaced(_)) => {
+            again(net, skb, &flow, thoff, segment);
+            true
         }
-        // It may have been answered just now.
-        if was_queued && matches!(gate::phase(&new), Phase::Open { .. }) {
-            again(net, skb, &flow, thoff, &segment);
-            return Verdict::Consume;
-        }
-        // What a client without data says means nothing to the server before it has answered.
-        Verdict::Accept
+        _ => false,
     }
 }
 

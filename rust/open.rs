@@ -26,7 +26,7 @@ use crate::{
         xtables::Place,
         Net,
     },
-    pending,
+    pending::{self, Passage},
     relay::Relay,
     stats::{self, Counter},
     tcp::{
@@ -58,20 +58,17 @@ pub(crate) fn deferred(
     if !(reaches() || keep() && reaches()) {
         return Verdict::Drop;
     }
-    // Of two CPUs one opens.
-    if segment.payload_len() == 0 || !gate::choose(net, ct, waiting) {
+    if segment.payload_len() == 0 {
         return Verdict::Drop;
     }
-    let held = pernet::state::<Relay>(net)
-        .pending
-        .remove(ct)
-        .and_then(|pending| pending.held);
-    ct.delete();
-    // Gone at this moment, on another CPU: the server would get what nobody has compared.
-    let Some(held) = held else {
+    // Of two CPUs one opens. When what was held has gone at this moment the server would get what nobody
+    // has compared.
+    let choose = || gate::choose(net, ct, waiting);
+    let Ok(passage) = pernet::state::<Relay>(net).pending.pass(ct, choose) else {
         return Verdict::Drop;
     };
-    match connect(net, skb, waiting, segment, Some((ct, held))) {
+    ct.delete();
+    match connect(net, skb, waiting, segment, Some(&passage)) {
         Ok(()) => Verdict::Consume,
         Err(_) => Verdict::Drop,
     }
@@ -91,21 +88,18 @@ pub(crate) fn immediate(net: &Net, skb: &SkBuff, ack: &Segment) -> Verdict {
     }
 }
 
-/// Sends the SYN, in the client's name and from its point of view; `waited` is the entry of a client
-/// that did, and what it has sent.
+/// Sends the SYN, in the client's name and from its point of view; one that has waited comes by a
+/// passage.
 fn connect(
     net: &Net,
     skb: &SkBuff,
     waiting: &Waiting,
     segment: &Segment,
-    waited: Option<(&Conn, Queue)>,
+    passage: Option<&Passage<'_>>,
 ) -> Result {
-    let (old, held) = match waited {
-        Some((old, held)) => (Some(old), Some(held)),
-        None => (None, None),
-    };
+    let old = passage.map(Passage::old);
     let flow = answer::client_flow(skb, segment).ok_or(EINVAL)?;
-    let clock = held.as_ref().and_then(Queue::clock);
+    let clock = passage.and_then(Passage::clock);
     let syn = handshake::syn(waiting, segment, clock);
     let manner = skb.manner();
     let mut out = OwnedSkb::tcp(net, flow.client, flow.server, &syn.repr, manner)?;
@@ -157,8 +151,9 @@ fn connect(
             manner,
             backoff: Backoff::new(tcp_clock_ms()),
         },
-        held,
+        passage,
     )?;
+    // Which confirms its entry.
     out.send(net);
     Ok(())
 }

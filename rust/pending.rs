@@ -7,6 +7,11 @@
 //! puts it in again with its new entry and our SYN. Whoever ends that (`relay`, with the server's
 //! answer or an ICMP error) takes it out. What is over otherwise is thrown out by the namespace's timer:
 //! entries that were deleted, have timed out, or were never confirmed because our SYN was dropped.
+//!
+//! From the end of the one entry to the confirmation of the other another CPU finds neither for what the
+//! client sends. So long there is a `Passage`, which finds it by its addresses; the CPU that opens the
+//! connection owns it.
+//!
 //! The lock guards the table alone: nothing is sent under it. When the namespace or the module goes, the
 //! timer is shut down and the table emptied before conntrack waits for its entries. What is held was
 //! copied: it keeps no device, route or entry.
@@ -17,6 +22,7 @@ use crate::{
     module_parameters,
     netfilter::{
         conntrack::{Conn, ConnRef},
+        cookie::Flow,
         pernet,
         sync::LockBh,
         tcp_clock_ms, Net,
@@ -27,7 +33,7 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    rbtree::{RBTree, RBTreeNode},
+    rbtree::{RBTree, RBTreeNode, RBTreeNodeReservation},
     sync::atomic::{Atomic, Relaxed},
 };
 
@@ -52,8 +58,33 @@ pub(crate) struct Table {
     empty: Atomic<bool>,
 }
 
+/// A client on its way from one entry to the other.
+struct Passing {
+    flow: Flow,
+    zone: u16,
+    stage: Stage,
+}
+
+enum Stage {
+    /// What it has sent is here.
+    Held(Queue),
+    /// It is in the table, with this entry.
+    Arrived(usize),
+}
+
+/// Whose data it is.
+#[derive(Clone, Copy)]
+pub(crate) enum Whose<'a> {
+    /// Of the client with this entry.
+    Entry(&'a Conn),
+    /// Of that which uses these addresses in this zone of conntrack's, between two entries.
+    Passing(&'a Flow, u16),
+}
+
 struct Inner {
     clients: RBTree<usize, Pending>,
+    /// By the address of the entry that was deleted: no more than there are CPUs.
+    passing: RBTree<usize, Passing>,
     /// Memory that their packets take, in bytes.
     held: usize,
     /// Where the timer goes on, when it could not look at all of them in one go.
@@ -125,6 +156,7 @@ impl Inner {
     fn new() -> Self {
         Self {
             clients: RBTree::new(),
+            passing: RBTree::new(),
             held: 0,
             resume: 0,
             soonest: u32::MAX,
@@ -154,13 +186,26 @@ impl Inner {
         Some(pending)
     }
 
-    fn keep(&mut self, key: usize, held: Held) -> Kept {
+    fn queue(&mut self, whose: Whose<'_>) -> Option<&mut Queue> {
+        let key = match whose {
+            Whose::Entry(ct) => ct.address(),
+            Whose::Passing(flow, zone) => {
+                let passing = self
+                    .passing
+                    .values_mut()
+                    .find(|passing| passing.flow == *flow && passing.zone == zone)?;
+                match &mut passing.stage {
+                    Stage::Held(queue) => return Some(queue),
+                    Stage::Arrived(key) => *key,
+                }
+            }
+        };
+        self.clients.get_mut(&key)?.held.as_mut()
+    }
+
+    fn keep(&mut self, whose: Whose<'_>, held: Held) -> Kept {
         let has_room = self.has_room(held.size());
-        let Some(queue) = self
-            .clients
-            .get_mut(&key)
-            .and_then(|pending| pending.held.as_mut())
-        else {
+        let Some(queue) = self.queue(whose) else {
             return Kept::Full;
         };
         match queue.judge(&held) {
@@ -248,7 +293,8 @@ impl Table {
     fn locked<R>(&self, f: impl FnOnce(&mut Inner) -> R) -> R {
         self.inner.with(|inner| {
             let result = f(inner);
-            self.empty.store(inner.clients.is_empty(), Relaxed);
+            let empty = inner.clients.is_empty() && inner.passing.is_empty();
+            self.empty.store(empty, Relaxed);
             result
         })
     }
@@ -276,9 +322,93 @@ impl Table {
         self.locked(|inner| inner.clients.get(&ct.address()).map(f))
     }
 
-    /// Holds a packet of the client of `ct`, if it is under way.
-    pub(crate) fn keep(&self, ct: &Conn, held: Held) -> Kept {
-        self.locked(|inner| inner.keep(ct.address(), held))
+    /// The client whose data it is, as it came to the gate, if it has to wait.
+    pub(crate) fn client(&self, whose: Whose<'_>) -> Option<Waiting> {
+        self.locked(|inner| inner.queue(whose).map(|queue| queue.waiting()))
+    }
+
+    /// Holds a packet of a client.
+    pub(crate) fn keep(&self, whose: Whose<'_>, held: Held) -> Kept {
+        self.locked(|inner| inner.keep(whose, held))
+    }
+
+    /// Has the client of `ct` leave that entry if `choose` says so. Who sees that it has been chosen finds
+    /// the passage.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` when it is not to leave, or has sent nothing; `ENOMEM`.
+    pub(crate) fn pass(&self, ct: &Conn, choose: impl FnOnce() -> bool) -> Result<Passage<'_>> {
+        let node = RBTreeNodeReservation::new(GFP_ATOMIC)?;
+        self.locked(|inner| {
+            let key = ct.address();
+            let pending = inner.clients.get_mut(&key).ok_or(ENOENT)?;
+            if pending.held.is_none() || !choose() {
+                return Err(ENOENT);
+            }
+            let passing = Passing {
+                flow: ct.flow(),
+                zone: ct.zone_id(),
+                stage: Stage::Held(pending.held.take().ok_or(ENOENT)?),
+            };
+            inner.clients.remove(&key);
+            inner.passing.insert(node.into_node(key, passing));
+            Ok(Passage {
+                table: self,
+                old: ct.into(),
+            })
+        })
+    }
+}
+
+/// The way of a client from its old entry to its new one.
+pub(crate) struct Passage<'a> {
+    table: &'a Table,
+    old: ConnRef,
+}
+
+impl Passage<'_> {
+    /// The entry in which it has waited.
+    pub(crate) fn old(&self) -> &Conn {
+        &self.old
+    }
+
+    /// The client's clock, see [`Queue::clock`].
+    pub(crate) fn clock(&self) -> Option<u32> {
+        self.table.locked(
+            |inner| match &inner.passing.get(&self.old.address())?.stage {
+                Stage::Held(queue) => queue.clock(),
+                Stage::Arrived(_) => None,
+            },
+        )
+    }
+
+    /// From now on what it has sent is with `new`, which is in the table.
+    fn arrive(&self, new: usize) {
+        self.table.locked(|inner| {
+            let (Some(passing), Some(pending)) = (
+                inner.passing.get_mut(&self.old.address()),
+                inner.clients.get_mut(&new),
+            ) else {
+                return;
+            };
+            if let Stage::Held(queue) = core::mem::replace(&mut passing.stage, Stage::Arrived(new))
+            {
+                pending.held = Some(queue);
+            }
+        });
+    }
+}
+
+impl Drop for Passage<'_> {
+    fn drop(&mut self) {
+        drop(self.table.locked(|inner| {
+            let passing = inner.passing.remove(&self.old.address())?;
+            if let Stage::Held(queue) = &passing.stage {
+                inner.discharge(queue.size());
+            }
+            Some(passing)
+        }));
     }
 }
 
@@ -291,15 +421,26 @@ pub(crate) fn wait(net: &Net, ct: &Conn, waiting: &Waiting) -> Result {
     insert(net, Pending::waiting(ct, waiting))
 }
 
-/// Our SYN is about to go out for the client that has sent what is `held`.
+/// Our SYN is about to go out, for a client that has come by `passage` if it had to wait.
 ///
 /// # Errors
 ///
 /// `ENOMEM`.
-pub(crate) fn unanswered(net: &Net, syn: Unanswered, held: Option<Queue>) -> Result {
-    let ct = syn.entry().into();
-    let syn = Some(syn);
-    insert(net, Pending { ct, held, syn })
+pub(crate) fn unanswered(net: &Net, syn: Unanswered, passage: Option<&Passage<'_>>) -> Result {
+    let ct: ConnRef = syn.entry().into();
+    let key = ct.address();
+    insert(
+        net,
+        Pending {
+            ct,
+            held: None,
+            syn: Some(syn),
+        },
+    )?;
+    if let Some(passage) = passage {
+        passage.arrive(key);
+    }
+    Ok(())
 }
 
 fn insert(net: &Net, pending: Pending) -> Result {

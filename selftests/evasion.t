@@ -169,7 +169,7 @@ once_only() {
 			[ "$(versions "$port" "$DATA" ', length' | wc -l)" -le 1 ] || return 1
 	done
 }
-opened() { [ "$(seen server "tcp src portrange 5100-5109 and $1" | client_port | sort -u | wc -l)" -ge "${2-1}" ]; }
+opened() { [ "$(seen server "tcp src portrange ${3-5100-5109} and $1" | client_port | sort -u | wc -l)" -ge "${2-1}" ]; }
 all_released() { opened "$DATA" "$(seen server "tcp src portrange 5100-5109 and $SYN" | client_port | sort -u | wc -l)"; }
 
 ok "two CPUs: ten clients" raw two_cpus 5100
@@ -178,6 +178,17 @@ ok "two CPUs: the servers get data" wait_for all_released
 server tc qdisc del dev s0 root
 ok "two CPUs: each of them one SYN, and one version of its data" once_only
 gate
+
+### The engine says yes, says so again, and then something else
+
+sleeps
+raw thrice 5110
+wait_for queued 3
+wakes
+ok "three verdicts: the server gets data" wait_for opened "$DATA" 1 5110
+settle
+is "three verdicts: one SYN" "$(versions 5110 "$SYN" seq | wc -l)" 1
+is "three verdicts: what the first was about, and nothing else" "$(versions 5110 "$DATA" ', length')" 21
 
 ### Conntrack's table is full
 

@@ -111,12 +111,19 @@ done
 
 # Nor do these clients send anything twice.
 whole() {
-	seen server "tcp src portrange 4100-4149 and $DATA" | sed -E 's/.*\.([0-9]+) > .* length ([0-9]+).*/\1 \2/' |
+	seen server "tcp src portrange $1 and $DATA" | sed -E 's/.*\.([0-9]+) > .* length ([0-9]+).*/\1 \2/' |
 		sort -u >"$tmp/stream"
 	equal "$(wc -l <"$tmp/stream")" 100
 }
 ok "an ACK and data abreast: fifty clients" raw abreast 4100
-ok "an ACK and data abreast: the server gets all of each" wait_for whole
+ok "an ACK and data abreast: the server gets all of each" wait_for whole 4100-4149
+ipt -t mangle -R FORWARD 1 -p tcp --dport 80 -m spstate --in-progress -m string --algo bm --string GET -j MARK --set-mark 0x0b
+# The server answers when all is said.
+server tc qdisc add dev s0 root netem delay 2s
+ok "data close behind the data that opens: fifty clients" raw close_behind 4200
+ok "data close behind the data that opens: the server gets all of each" wait_for whole 4200-4249
+server tc qdisc del dev s0 root
+gate
 
 name="a slow server"
 server_is slow

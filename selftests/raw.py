@@ -362,6 +362,14 @@ def speak(port):
     client.send(ACK | PSH, data=REQUEST)
 
 
+def thrice(port):
+    """A request, the same again, and another one in its place."""
+    client = Client(port)
+    client.shake()
+    for data in (REQUEST, REQUEST, REQUEST.replace(b"64k", b"1M")):
+        client.send(ACK | PSH, data=data)
+
+
 def murmur(port):
     """Something that is no request."""
     client = Client(port)
@@ -406,8 +414,6 @@ def outlived(port):
 
 def on_two_cpus(clients, act):
     """`act`, called with a client and a CPU, 0 or 1, at the same time on both."""
-    for client in clients:
-        client.syn()
     turns = mmap.mmap(-1, 2)
     other = os.fork()
     me = int(other == 0)
@@ -424,6 +430,7 @@ def on_two_cpus(clients, act):
 
 def two_cpus(port):
     """Ten clients, each with one socket on either CPU, which say different things at the same time."""
+    clients = [Client(port + number) for number in range(10)]
 
     def contradict(client, cpu):
         # The ACK of some has data, so that it is about the entry that both are.
@@ -432,11 +439,14 @@ def two_cpus(port):
         for _ in range(2):
             client.send(ACK | PSH, data=(REQUEST, REQUEST.replace(b"64k", b"1M"))[cpu])
 
-    on_two_cpus([Client(port + number) for number in range(10)], contradict)
+    for client in clients:
+        client.syn()
+    on_two_cpus(clients, contradict)
 
 
 def abreast(port):
     """Fifty clients, the data of each of which comes on one CPU while the other has its ACK."""
+    clients = [Client(port + number) for number in range(50)]
 
     def speak(client, cpu):
         if cpu:
@@ -445,7 +455,29 @@ def abreast(port):
             client.send(ACK | PSH, data=REQUEST[:9])
             client.send(ACK | PSH, at=10, data=REQUEST[9:])
 
-    on_two_cpus([Client(port + number) for number in range(50)], speak)
+    for client in clients:
+        client.syn()
+    on_two_cpus(clients, speak)
+
+
+def close_behind(port):
+    """Fifty clients, which have two segments: one brings a verdict while the other arrives on another CPU."""
+    clients = [Client(port + number) for number in range(50)]
+
+    def speak(client, cpu):
+        if cpu:
+            # Each a little later than the one before it.
+            until = time.perf_counter() + (client.port - port) * 30e-6
+            while time.perf_counter() < until:
+                pass
+            client.send(ACK | PSH, at=10, data=REQUEST[9:])
+        else:
+            client.send(ACK | PSH, data=REQUEST[:9])
+
+    for client in clients:
+        client.shake()
+    clients[-1].so_far()
+    on_two_cpus(clients, speak)
 
 
 def flood(port):

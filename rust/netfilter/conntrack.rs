@@ -31,6 +31,9 @@ use kernel::{
     types::Opaque,
 };
 
+/// The zone of packets that no rule has put into another, `NF_CT_DEFAULT_ZONE_ID`.
+pub const DEFAULT_ZONE: u16 = 0;
+
 /// Bits of an entry's status, `enum ip_conntrack_status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -352,9 +355,10 @@ impl Conn {
         unsafe { &raw const (*self.as_raw()).zone }
     }
 
-    fn is_in_default_zone(&self) -> bool {
+    /// The number of its zone.
+    pub fn zone_id(&self) -> u16 {
         // SAFETY: `self` is valid; its zone does not change.
-        unsafe { (*self.zone()).id == 0 }
+        unsafe { (*self.zone()).id }
     }
 }
 
@@ -746,7 +750,7 @@ pub fn track_syn(net: &Net, skb: &mut OwnedSkb, like: Option<&Conn>) -> Result<C
 ///
 /// `ENOMEM`; `EAGAIN` when conntrack takes it for anything else.
 pub fn track_as(net: &Net, skb: &mut OwnedSkb, ct: &Conn) -> Result {
-    let template = if ct.is_in_default_zone() {
+    let template = if ct.zone_id() == DEFAULT_ZONE {
         None
     } else {
         Some(Template::new(net, Some(ct), false)?)
