@@ -290,7 +290,7 @@ tracked() { fw conntrack -L -f "$l3" "$@" 2>/dev/null; }
 entries() { tracked -p tcp --sport "$1"; }
 no_entries() { [ -z "$(entries "$1")" ]; }
 
-# counted COLUMN: what fw has counted, over all CPUs.
+# counted COLUMN [PROXY]: what fw has counted, over all CPUs.
 counted() {
 	local names fields i sum=0
 	{
@@ -300,7 +300,7 @@ counted() {
 				[ "${names[i]}" != "$1" ] || sum=$((sum + 16#${fields[i]}))
 			done
 		done
-	} < <(ip netns exec fw cat /proc/net/stat/xt_synproxy)
+	} < <(ip netns exec fw cat "/proc/net/stat/${2-xt_synproxy}")
 	echo "$sum"
 }
 
@@ -309,16 +309,20 @@ counted() {
 # capture: on both wires, until the end or until it is called again.
 capture() {
 	local at
-	for pid in "${capturing[@]}"; do
-		stop "$pid"
-	done
-	capturing=()
+	end_capture
 	for at in client:c0 server:s0; do
 		spawn "${at%:*}" tcpdump -Uni "${at#*:}" -s 200 --immediate-mode \
 			-w "$tmp/${at%:*}.pcap" "$TCP or udp port 9" 2>"$tmp/tcpdump.${at%:*}"
 		capturing+=("$pid")
 		wait_for grep "listening on" "$tmp/tcpdump.${at%:*}"
 	done
+}
+
+end_capture() {
+	for pid in "${capturing[@]}"; do
+		stop "$pid"
+	done
+	capturing=()
 }
 
 # Waits until all that fw has sent so far is in the captures.
