@@ -8,7 +8,7 @@ SANDBOX := scripts/sandbox
 out     := $(CURDIR)/build
 
 # Verbs for which a sandbox is needed: outside of one, go there.
-inside := extension examples check check-host fmt style demo vm-shell
+inside := extension examples check check-host fmt style demo bench vm-shell
 ifdef XTSP_SANDBOX
 KDIR ?= /kdir
 endif
@@ -17,12 +17,13 @@ inside += module install
 endif
 
 .PHONY: help module extension examples check check-host fmt style demo \
-	vm-shell sandbox install clean distclean
+	bench vm-shell sandbox install clean distclean
 
 module: ## build xt_SYNPROXY.ko (KDIR=: here, for that kernel tree)
 extension: ## build libxt_SYNPROXY.so and libxt_spstate.so, the iptables extensions
 examples: ## build the DPI examples
 demo: ## show a connection held at the gate, and one let through
+bench: ## measure the gate, into build/bench (FAMILY=6: with IPv6)
 check: ## run all tests; the last line counts them
 check-host: ## run only the unit tests of the protocol core
 style: ## check formatting, lints and scripts
@@ -44,7 +45,7 @@ distclean: clean ## ... and the sandbox, and what cargo downloaded
 
 ifndef XTSP_SANDBOX
 $(inside):
-	@$(SANDBOX) run -- $(MAKE) --no-print-directory $@ $(if $(V),V=$(V))
+	@$(SANDBOX) run -- $(MAKE) --no-print-directory $@ $(if $(V),V=$(V)) $(if $(FAMILY),FAMILY=$(FAMILY))
 endif
 
 ifdef KDIR
@@ -99,6 +100,10 @@ examples:
 
 demo: module extension examples
 	@scripts/vm -- selftests/demo.sh
+
+bench: module extension examples
+	@scripts/vm --icount --timeout 3600 --out build/bench -- \
+		env FAMILY=$(or $(FAMILY),4) selftests/bench/first-byte
 
 check:
 	@scripts/tap scripts/check -- $(foreach family,4 6, \
