@@ -4,7 +4,7 @@
 
 use crate::{
     netfilter::{
-        conntrack::Tracked,
+        conntrack::{Tracked, DEFAULT_ZONE},
         cookie::Flow,
         route::Routed,
         skb::{OwnedSkb, SkBuff},
@@ -53,6 +53,14 @@ pub(crate) fn client_flow(skb: &SkBuff, segment: &Segment) -> Option<Flow> {
         client: SocketAddr::new(ip.src, segment.src_port()),
         server: SocketAddr::new(ip.dst, segment.dst_port()),
     })
+}
+
+/// Conntrack's zone in which that connection is. An INVALID packet has lost it.
+pub(crate) fn client_zone(skb: &SkBuff) -> u16 {
+    match skb.tracked() {
+        Tracked::Yes { ct, .. } => ct.zone_id(),
+        _ => DEFAULT_ZONE,
+    }
 }
 
 /// The client that sent `ack`, if it brings a cookie of ours back.

@@ -18,11 +18,12 @@ use crate::{
         hook::Verdict,
         pernet,
         skb::SkBuff,
-        sync::LockBh,
+        sync::{new_lock_bh, LockBh},
         tcp_clock_ms,
         xtables::Place,
         Net,
     },
+    pending::Whose,
     relay::Relay,
     stats::{self, Counter},
     tcp::{
@@ -50,7 +51,7 @@ impl Gate {
     /// A gate at which nobody waits.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            census <- LockBh::new(Census::new()),
+            census <- new_lock_bh!(Census::new()),
             total: Atomic::new(0),
         })
     }
@@ -184,22 +185,30 @@ pub(crate) fn correct(net: &Net, ct: &Conn, wrong: &Waiting, right: &Waiting) ->
 /// a waiting one, or makes one where conntrack has refused to.
 pub(crate) fn enter(skb: &mut SkBuff, place: Place<'_>, ack: &Segment, rule: &Rule) -> Verdict {
     let net = place.net;
+    let Some(flow) = answer::client_flow(skb, ack) else {
+        return Verdict::Drop;
+    };
+    let state = pernet::state::<Relay>(net);
+    // Its connection is being opened: one more entry would get into the way of our SYN's.
+    if state
+        .pending
+        .client(Whose::Passing(&flow, answer::client_zone(skb)))
+        .is_some()
+    {
+        return Verdict::Drop;
+    }
     // In silence: a segment of a good client that was overtaken has a bad cookie, too.
     let Some(waiting) = answer::client(skb, ack) else {
         stats::count(net, Counter::CookieInvalid);
         return Verdict::Drop;
     };
     stats::count(net, Counter::CookieValid);
-    let Some(flow) = answer::client_flow(skb, ack) else {
-        return Verdict::Drop;
-    };
     let waiting = Waiting {
         budget: rule.window().into(),
         ..waiting
     };
     let life = rule.timeout().saturating_add(COOKIE_LIFE);
-    let gate = &pernet::state::<Relay>(net).gate;
-    if !gate.enter(life) {
+    if !state.gate.enter(life) {
         stats::count(net, Counter::GateFull);
         return Verdict::Drop;
     }
@@ -215,9 +224,11 @@ pub(crate) fn enter(skb: &mut SkBuff, place: Place<'_>, ack: &Segment, rule: &Ru
             Verdict::Consume
         }
         Err(_) => {
-            gate.count(|census, now_ms| census.leave(now_ms, life));
-            // The client's ACK has just been faster, on another CPU: this is data of one that waits.
-            // Not if it has no entry: it would have none again, and come in for ever.
+            state
+                .gate
+                .count(|census, now_ms| census.leave(now_ms, life));
+            // Another CPU's entry was faster, of the client's ACK for instance: the data comes in again,
+            // and belongs to that. Not what conntrack gives no entry: it would come in for ever.
             if let Tracked::Yes { ct, .. } = skb.tracked() {
                 if ct.successor().is_some() {
                     hold::again(net, skb, &flow, place.thoff, ack);

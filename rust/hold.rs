@@ -20,7 +20,7 @@
 use crate::{
     answer, gate,
     netfilter::{
-        conntrack::{Conn, ConnRef, Status, Tracked, DEFAULT_ZONE},
+        conntrack::{Conn, ConnRef, Status, Tracked},
         cookie::Flow,
         hook::{point, Hook, Place, Verdict, PRI_BEFORE_MANGLE, PRI_BEHIND_MANGLE},
         pernet,
@@ -344,7 +344,10 @@ pub(crate) fn waiting(
     match keep(net, Whose::Entry(ct), &ct.flow(), skb, thoff, segment) {
         Ok(Kept::Yes) => true,
         Ok(Kept::Full) | Err(_) => {
-            stats::count(net, Counter::HoldFull);
+            // It may have been chosen at this moment: its data is not here any more.
+            if gate::phase(ct) != Phase::Gone {
+                stats::count(net, Counter::HoldFull);
+            }
             true
         }
         Ok(Kept::Contradicts) => {
@@ -443,29 +446,31 @@ impl Hook for Hold {
                 ct,
                 direction: Direction::Original,
                 related: false,
-            } if !is_idle || ct.is(Status::Dying) => match gate::phase(ct) {
-                Phase::Waiting(client) => {
-                    let Some((thoff, segment)) = good_segment(skb, place) else {
-                        return Verdict::Accept;
-                    };
-                    if !waiting(net, ct, &client, skb, thoff, &segment) {
-                        return Verdict::Drop;
+            } if !is_idle || ct.is(Status::Dying) || !ct.is(Status::Confirmed) => {
+                match gate::phase(ct) {
+                    Phase::Waiting(client) => {
+                        let Some((thoff, segment)) = good_segment(skb, place) else {
+                            return Verdict::Accept;
+                        };
+                        if !waiting(net, ct, &client, skb, thoff, &segment) {
+                            return Verdict::Drop;
+                        }
+                        // Unless it was chosen at this moment, on another CPU.
+                        match gate::phase(ct) {
+                            Phase::Gone => At::Replaced(ct),
+                            _ => return Verdict::Accept,
+                        }
                     }
-                    // Unless it was chosen at this moment, on another CPU.
-                    match gate::phase(ct) {
-                        Phase::Gone => At::Replaced(ct),
-                        _ => return Verdict::Accept,
+                    Phase::Gone => {
+                        // A reset of its client, or an operator, has ended it.
+                        gate::take(net, ct);
+                        At::Replaced(ct)
                     }
+                    Phase::None if !ct.is(Status::Confirmed) => At::Replaced(ct),
+                    Phase::Opening { .. } => At::Entry(ct),
+                    _ => return Verdict::Accept,
                 }
-                Phase::Gone => {
-                    // A reset of its client, or an operator, has ended it.
-                    gate::take(net, ct);
-                    At::Replaced(ct)
-                }
-                Phase::None if !ct.is(Status::Confirmed) => At::Replaced(ct),
-                Phase::Opening { .. } => At::Entry(ct),
-                _ => return Verdict::Accept,
-            },
+            }
             _ => return Verdict::Accept,
         };
         let Some((thoff, segment)) = good_segment(skb, place) else {
@@ -487,7 +492,7 @@ enum At<'a> {
     /// With one that is not in conntrack's table, where there may be another by now: that in which its
     /// client has waited, or one that was made for the packet when there was none.
     Replaced(&'a Conn),
-    /// With none: conntrack calls it INVALID.
+    /// With none: conntrack calls it INVALID. It is looked for in the default zone.
     NoEntry,
 }
 
@@ -502,12 +507,12 @@ fn late(
 ) -> bool {
     let passing = match at {
         At::Entry(_) => None,
-        At::Replaced(ct) => Some((ct.flow(), ct.zone_id())),
-        At::NoEntry => answer::client_flow(skb, segment).map(|flow| (flow, DEFAULT_ZONE)),
+        At::Replaced(_) | At::NoEntry => answer::client_flow(skb, segment),
     };
     // First: when it has just arrived there is an entry.
-    if passing.is_some_and(|(flow, zone)| {
-        opening(net, Whose::Passing(&flow, zone), &flow, skb, thoff, segment)
+    if passing.is_some_and(|flow| {
+        let whose = Whose::Passing(&flow, answer::client_zone(skb));
+        opening(net, whose, &flow, skb, thoff, segment)
     }) {
         return true;
     }

@@ -153,7 +153,6 @@ fn connect(
         },
         passage,
     )?;
-    // Which confirms its entry.
     out.send(net);
     Ok(())
 }

@@ -8,9 +8,9 @@
 //! answer or an ICMP error) takes it out. What is over otherwise is thrown out by the namespace's timer:
 //! entries that were deleted, have timed out, or were never confirmed because our SYN was dropped.
 //!
-//! From the end of the one entry to the confirmation of the other another CPU finds neither for what the
-//! client sends. So long there is a `Passage`, which finds it by its addresses; the CPU that opens the
-//! connection owns it.
+//! From the end of the one entry to the confirmation of the other (when our SYN has got through, unless a
+//! rule queues it) another CPU finds neither for what the client sends. So long there is a `Passage`, by
+//! which it is found by its addresses; it is owned by who carries the verdict out.
 //!
 //! The lock guards the table alone: nothing is sent under it. When the namespace or the module goes, the
 //! timer is shut down and the table emptied before conntrack waits for its entries. What is held was
@@ -24,7 +24,7 @@ use crate::{
         conntrack::{Conn, ConnRef},
         cookie::Flow,
         pernet,
-        sync::LockBh,
+        sync::{new_lock_bh, LockBh},
         tcp_clock_ms, Net,
     },
     open::Unanswered,
@@ -54,8 +54,10 @@ pub(crate) struct Pending {
 pub(crate) struct Table {
     #[pin]
     inner: LockBh<Inner>,
-    /// Whether there were none last, so that who is not concerned takes no lock.
+    /// Whether there were none last, and whether one was between two entries, so that who is not
+    /// concerned takes no lock.
     empty: Atomic<bool>,
+    passes: Atomic<bool>,
 }
 
 /// A client on its way from one entry to the other.
@@ -69,7 +71,7 @@ enum Stage {
     /// What it has sent is here.
     Held(Queue),
     /// It is in the table, with this entry.
-    Arrived(usize),
+    Arrived(ConnRef),
 }
 
 /// Whose data it is.
@@ -83,7 +85,7 @@ pub(crate) enum Whose<'a> {
 
 struct Inner {
     clients: RBTree<usize, Pending>,
-    /// By the address of the entry that was deleted: no more than there are CPUs.
+    /// By the address of the old entry. There are as many as verdicts that are being carried out.
     passing: RBTree<usize, Passing>,
     /// Memory that their packets take, in bytes.
     held: usize,
@@ -196,7 +198,7 @@ impl Inner {
                     .find(|passing| passing.flow == *flow && passing.zone == zone)?;
                 match &mut passing.stage {
                     Stage::Held(queue) => return Some(queue),
-                    Stage::Arrived(key) => *key,
+                    Stage::Arrived(new) => new.address(),
                 }
             }
         };
@@ -285,7 +287,8 @@ impl Table {
     /// An empty table.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            inner <- LockBh::new(Inner::new()),
+            inner <- new_lock_bh!(Inner::new()),
+            passes: Atomic::new(false),
             empty: Atomic::new(true),
         })
     }
@@ -293,8 +296,10 @@ impl Table {
     fn locked<R>(&self, f: impl FnOnce(&mut Inner) -> R) -> R {
         self.inner.with(|inner| {
             let result = f(inner);
-            let empty = inner.clients.is_empty() && inner.passing.is_empty();
-            self.empty.store(empty, Relaxed);
+            let passes = !inner.passing.is_empty();
+            self.passes.store(passes, Relaxed);
+            self.empty
+                .store(inner.clients.is_empty() && !passes, Relaxed);
             result
         })
     }
@@ -324,6 +329,9 @@ impl Table {
 
     /// The client whose data it is, as it came to the gate, if it has to wait.
     pub(crate) fn client(&self, whose: Whose<'_>) -> Option<Waiting> {
+        if matches!(whose, Whose::Passing(..)) && !self.passes.load(Relaxed) {
+            return None;
+        }
         self.locked(|inner| inner.queue(whose).map(|queue| queue.waiting()))
     }
 
@@ -333,7 +341,7 @@ impl Table {
     }
 
     /// Has the client of `ct` leave that entry if `choose` says so. Who sees that it has been chosen finds
-    /// the passage.
+    /// the passage, or, when that is over, the new entry.
     ///
     /// # Errors
     ///
@@ -384,11 +392,11 @@ impl Passage<'_> {
     }
 
     /// From now on what it has sent is with `new`, which is in the table.
-    fn arrive(&self, new: usize) {
+    fn arrive(&self, new: ConnRef) {
         self.table.locked(|inner| {
             let (Some(passing), Some(pending)) = (
                 inner.passing.get_mut(&self.old.address()),
-                inner.clients.get_mut(&new),
+                inner.clients.get_mut(&new.address()),
             ) else {
                 return;
             };
@@ -427,18 +435,17 @@ pub(crate) fn wait(net: &Net, ct: &Conn, waiting: &Waiting) -> Result {
 ///
 /// `ENOMEM`.
 pub(crate) fn unanswered(net: &Net, syn: Unanswered, passage: Option<&Passage<'_>>) -> Result {
-    let ct: ConnRef = syn.entry().into();
-    let key = ct.address();
+    let new: ConnRef = syn.entry().into();
     insert(
         net,
         Pending {
-            ct,
+            ct: syn.entry().into(),
             held: None,
             syn: Some(syn),
         },
     )?;
     if let Some(passage) = passage {
-        passage.arrive(key);
+        passage.arrive(new);
     }
     Ok(())
 }

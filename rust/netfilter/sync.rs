@@ -6,7 +6,10 @@
 //! [`include/linux/bottom_half.h`](srctree/include/linux/bottom_half.h)
 
 use super::bindings;
-use kernel::{new_spinlock, prelude::*, sync::SpinLock};
+use kernel::{
+    prelude::*,
+    sync::{LockClassKey, SpinLock},
+};
 
 /// A lock that is held with softirqs off, as by `spin_lock_bh()`: a rule is also met by packets that
 /// NFQUEUE has brought back in a process.
@@ -16,11 +19,28 @@ pub struct LockBh<T> {
     inner: SpinLock<T>,
 }
 
+/// A [`LockBh`] around a value. Each place that makes one has its own class for lockdep: some are taken
+/// with another one held.
+macro_rules! new_lock_bh {
+    ($value:expr) => {
+        $crate::netfilter::sync::LockBh::new(
+            $value,
+            ::kernel::optional_name!(),
+            ::kernel::static_lock_class!(),
+        )
+    };
+}
+pub(crate) use new_lock_bh;
+
 impl<T: Unpin> LockBh<T> {
-    /// A lock around `value`.
-    pub fn new(value: T) -> impl PinInit<Self> {
+    /// For [`new_lock_bh`].
+    pub fn new(
+        value: T,
+        name: &'static CStr,
+        class: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
         pin_init!(Self {
-            inner <- new_spinlock!(value),
+            inner <- SpinLock::new(value, name, class),
         })
     }
 
