@@ -181,11 +181,13 @@ gate
 
 ### The engine says yes, says so again, and then something else
 
+server tc qdisc add dev s0 root netem delay 2s
 sleeps
 raw thrice 5110
 wait_for queued 3
 wakes
 ok "three verdicts: the server gets data" wait_for opened "$DATA" 1 5110
+server tc qdisc del dev s0 root
 settle
 is "three verdicts: one SYN" "$(versions 5110 "$SYN" seq | wc -l)" 1
 is "three verdicts: what the first was about, and nothing else" "$(versions 5110 "$DATA" ', length')" 21
