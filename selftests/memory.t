@@ -42,10 +42,10 @@ if [ "$FAMILY" = 6 ]; then
 else
 	fw conntrack -F >/dev/null 2>&1
 	ok "without them nothing is left of them ($(each) bytes each)" wait_for -t 120 is_back
-	# They are counted for as long as they would have lived.
-	ipt_restore <<<$'*mangle\nCOMMIT\n*filter\nCOMMIT'
-	ok "the module goes" unload
 fi
+# They are counted for as long as they would have lived, and a little longer.
+ipt_restore <<<$'*mangle\nCOMMIT\n*filter\nCOMMIT'
+ok "the module goes" unload
 
 # Half of the table is for them.
 gate
