@@ -351,6 +351,8 @@ impl Table {
         self.locked(|inner| {
             let key = ct.address();
             let pending = inner.clients.get_mut(&key).ok_or(ENOENT)?;
+            // Before the choice can be seen: who sees it comes to the lock, and waits.
+            self.passes.store(true, Relaxed);
             if pending.held.is_none() || !choose() {
                 return Err(ENOENT);
             }

@@ -43,6 +43,9 @@ ok "without --defer, no engine: a page comes" page 4001 /64k
 
 gate_for --defer
 spawn fw conntrack -E -e NEW -o timestamp -p tcp >"$tmp/events"
+# Of netfilter's, in a group.
+listens() { fw awk '$2 == 12 && $4 != "00000000" { found = 1 } END { exit !found }' /proc/net/netlink; }
+wait_for listens
 spawn client curl -sS --max-time 100 --local-port 4002 -o "$tmp/held" "$(url /64k)"
 curl=$pid
 held "--defer" 4002

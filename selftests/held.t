@@ -198,7 +198,14 @@ for port in 4051 4052 4053 4054 4055; do
 	ok "a bad wire: a request arrives whole ($port)" ask $port 10
 done
 settle
-stream client 4055 >"$tmp/stream"
-ok "a bad wire: that is what it was" not in_order <"$tmp/stream"
+bad_wire() {
+	local port
+	for port in 4051 4052 4053 4054 4055; do
+		stream client $port >"$tmp/stream"
+		in_order <"$tmp/stream" || return 0
+	done
+	false
+}
+ok "a bad wire: that is what it was" bad_wire
 
 finish

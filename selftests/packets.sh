@@ -13,7 +13,7 @@ set_up_packets() {
 	# A server on fw is a kernel. It is not to send again what edges.py is just about to
 	# acknowledge, when the machine is busy.
 	ip -n fw -4 route change 10.0.1.0/24 dev eth0 src 10.0.1.1 rto_min 1s
-	ip -n fw -6 route change fd00:1::/64 dev eth0 proto kernel rto_min 1s
+	ip -n fw -6 route add fd00:1::/64 dev eth0 metric 128 rto_min 1s
 	fw sysctl -qw net.ipv4.tcp_early_retrans=0
 }
 
