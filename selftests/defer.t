@@ -43,8 +43,8 @@ ok "without --defer, no engine: a page comes" page 4001 /64k
 
 gate_for --defer
 spawn fw conntrack -E -e NEW -o timestamp -p tcp >"$tmp/events"
-# Of netfilter's, in a group.
-listens() { fw awk '$2 == 12 && $4 != "00000000" { found = 1 } END { exit !found }' /proc/net/netlink; }
+# A socket of netfilter's that is in a group.
+listens() { fw grep -qE '^[0-9a-f]+ +12 +[0-9]+ +0*[1-9a-f]' /proc/net/netlink; }
 wait_for listens
 spawn client curl -sS --max-time 100 --local-port 4002 -o "$tmp/held" "$(url /64k)"
 curl=$pid

@@ -201,7 +201,7 @@ settle
 bad_wire() {
 	local port
 	for port in 4051 4052 4053 4054 4055; do
-		stream client $port >"$tmp/stream"
+		stream client "$port" >"$tmp/stream"
 		in_order <"$tmp/stream" || return 0
 	done
 	false
