@@ -308,15 +308,15 @@ pub(crate) fn again(net: &Net, skb: &SkBuff, flow: &Flow, thoff: usize, segment:
 fn keep(
     net: &Net,
     whose: Whose<'_>,
-    flow: &Flow,
     skb: &SkBuff,
     thoff: usize,
     segment: &Segment,
 ) -> Result<Kept> {
     let table = &pernet::state::<Relay>(net).pending;
+    let flow = whose.flow();
     let mut kept = Kept::Yes;
     for part in parts(skb, thoff, segment) {
-        kept = table.keep(whose, Held::copy(net, flow, &part)?);
+        kept = table.keep(whose, Held::copy(net, &flow, &part)?);
         if kept != Kept::Yes {
             break;
         }
@@ -341,7 +341,7 @@ pub(crate) fn waiting(
         stats::count(net, Counter::HoldFull);
         return true;
     }
-    match keep(net, Whose::Entry(ct), &ct.flow(), skb, thoff, segment) {
+    match keep(net, Whose::Entry(ct), skb, thoff, segment) {
         Ok(Kept::Yes) => true,
         Ok(Kept::Full) | Err(_) => {
             // It may have been chosen at this moment: its data is not here any more.
@@ -358,17 +358,10 @@ pub(crate) fn waiting(
 }
 
 /// Holds what a client sends whose server has not answered yet; whether it is held.
-fn opening(
-    net: &Net,
-    whose: Whose<'_>,
-    flow: &Flow,
-    skb: &SkBuff,
-    thoff: usize,
-    segment: &Segment,
-) -> bool {
+fn opening(net: &Net, whose: Whose<'_>, skb: &SkBuff, thoff: usize, segment: &Segment) -> bool {
     match pernet::state::<Relay>(net).pending.client(whose) {
         Some(waiting) if handshake::span(&waiting, segment).is_some() => {
-            matches!(keep(net, whose, flow, skb, thoff, segment), Ok(Kept::Yes))
+            matches!(keep(net, whose, skb, thoff, segment), Ok(Kept::Yes))
         }
         // It has not waited at the gate; or it says nothing to be held.
         _ => false,
@@ -512,7 +505,7 @@ fn late(
     // First: when it has just arrived there is an entry.
     if passing.is_some_and(|flow| {
         let whose = Whose::Passing(&flow, answer::client_zone(skb));
-        opening(net, whose, &flow, skb, thoff, segment)
+        opening(net, whose, skb, thoff, segment)
     }) {
         return true;
     }
@@ -532,7 +525,7 @@ fn late(
         return false;
     }
     match gate::phase(&new) {
-        Phase::Opening { .. } => opening(net, Whose::Entry(&new), &flow, skb, thoff, segment),
+        Phase::Opening { .. } => opening(net, Whose::Entry(&new), skb, thoff, segment),
         // It was answered just now.
         Phase::Open { .. } if matches!(at, At::Replaced(_)) => {
             again(net, skb, &flow, thoff, segment);

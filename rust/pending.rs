@@ -83,6 +83,16 @@ pub(crate) enum Whose<'a> {
     Passing(&'a Flow, u16),
 }
 
+impl Whose<'_> {
+    /// The connection as the client sees it.
+    pub(crate) fn flow(&self) -> Flow {
+        match self {
+            Self::Entry(ct) => ct.flow(),
+            Self::Passing(flow, _) => **flow,
+        }
+    }
+}
+
 struct Inner {
     clients: RBTree<usize, Pending>,
     /// By the address of the old entry. There are as many as verdicts that are being carried out.
