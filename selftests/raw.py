@@ -110,11 +110,14 @@ class Client:
         tcp = tcp[:16] + struct.pack("!H", total) + tcp[18:]
         self.socket.sendto(ip_header(tcp, self.clock) + tcp, ("c0", ETHERTYPE, 0, 0, GATEWAY))
 
-    def receive(self, until):
-        """All segments that come, up to one that `until` is true for."""
+    def receive(self, until, repeat=lambda: None):
+        """All segments that come, up to one that `until` is true for; `repeat` is called each second."""
         got = []
-        limit = time.monotonic() + LIMIT
+        limit, next_second = time.monotonic() + LIMIT, time.monotonic() + 1
         while time.monotonic() < limit:
+            if time.monotonic() > next_second:
+                repeat()
+                next_second += 1
             if not select.select([self.socket], [], [], 1)[0]:
                 continue
             tcp = tcp_for_client(self.socket.recv(65536))
@@ -150,12 +153,12 @@ class Client:
                 got.append(Segment(tcp))
         return [one for one in got if one.dport == self.port]
 
-    def syn(self):
+    def syn(self, repeat=lambda: None):
         """A SYN, and its SYN,ACK."""
         self.answer = None
         self.send(SYN, 0)
         is_answer = lambda got: got.flags == SYN | ACK and got.ack == (self.isn + 1) & 0xFFFFFFFF
-        self.answer = self.receive(is_answer)[-1]
+        self.answer = self.receive(is_answer, repeat)[-1]
 
     def shake(self):
         """The handshake with the proxy."""
@@ -290,11 +293,11 @@ def reboot(port):
     expected = (client.isn + 1 + len(REQUEST)) & 0xFFFFFFFF
     client.isn += 1000000
     client.send(SYN, 0)
-    challenge = client.receive(lambda got: got.flags == ACK and not got.data)[-1]
-    if challenge.ack != expected:
-        sys.exit(f"expected a challenge with ack {expected}, got {challenge}")
-    client.send(RST, seq=challenge.ack)
-    client.shake()
+    client.receive(lambda got: got.flags == ACK and got.ack == expected and not got.data)
+    client.send(RST, seq=expected)
+    # The first one is lost when the server has sent something meanwhile.
+    client.syn(repeat=lambda: client.send(SYN, 0))
+    client.send(ACK)
     client.ask()
 
 
