@@ -189,12 +189,10 @@ pub(crate) fn enter(skb: &mut SkBuff, place: Place<'_>, ack: &Segment, rule: &Ru
         return Verdict::Drop;
     };
     let state = pernet::state::<Relay>(net);
-    // Its connection is being opened: one more entry would get into the way of our SYN's.
-    if state
-        .pending
-        .client(Whose::Passing(&flow, answer::client_zone(skb)))
-        .is_some()
-    {
+    // Its connection is being opened; the hook that holds may have seen the packet before that began.
+    let passing = Whose::Passing(&flow, answer::client_zone(skb));
+    if state.pending.client(passing).is_some() {
+        hold::opening(net, passing, skb, place.thoff, ack);
         return Verdict::Drop;
     }
     // In silence: a segment of a good client that was overtaken has a bad cookie, too.
@@ -212,11 +210,13 @@ pub(crate) fn enter(skb: &mut SkBuff, place: Place<'_>, ack: &Segment, rule: &Ru
         stats::count(net, Counter::GateFull);
         return Verdict::Drop;
     }
-    let held = if skb.is_tracked() {
-        conntrack::hold(skb, waiting.pack(), life)
-    } else {
-        conntrack::make(net, &flow, waiting.pack(), life)
-    };
+    let held = state.pending.admit(passing, || {
+        if skb.is_tracked() {
+            conntrack::hold(skb, waiting.pack(), life)
+        } else {
+            conntrack::make(net, &flow, waiting.pack(), life)
+        }
+    });
     match held {
         Ok(()) => {
             stats::count(net, Counter::InProgress);
@@ -228,9 +228,11 @@ pub(crate) fn enter(skb: &mut SkBuff, place: Place<'_>, ack: &Segment, rule: &Ru
                 .gate
                 .count(|census, now_ms| census.leave(now_ms, life));
             // Another CPU's entry was faster, of the client's ACK for instance: the data comes in again,
-            // and belongs to that. Not what conntrack gives no entry: it would come in for ever.
+            // and belongs to that, or to what has become of it. Not what conntrack gives no entry: it
+            // would come in for ever.
             if let Tracked::Yes { ct, .. } = skb.tracked() {
-                if ct.successor().is_some() {
+                let has_entry = || ct.successor().is_some();
+                if has_entry() || state.pending.client(passing).is_some() || has_entry() {
                     hold::again(net, skb, &flow, place.thoff, ack);
                 }
             }

@@ -358,7 +358,13 @@ pub(crate) fn waiting(
 }
 
 /// Holds what a client sends whose server has not answered yet; whether it is held.
-fn opening(net: &Net, whose: Whose<'_>, skb: &SkBuff, thoff: usize, segment: &Segment) -> bool {
+pub(crate) fn opening(
+    net: &Net,
+    whose: Whose<'_>,
+    skb: &SkBuff,
+    thoff: usize,
+    segment: &Segment,
+) -> bool {
     match pernet::state::<Relay>(net).pending.client(whose) {
         Some(waiting) if handshake::span(&waiting, segment).is_some() => {
             matches!(keep(net, whose, skb, thoff, segment), Ok(Kept::Yes))

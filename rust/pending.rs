@@ -12,7 +12,8 @@
 //! rule queues it) another CPU finds neither for what the client sends. So long there is a `Passage`, by
 //! which it is found by its addresses; it is owned by who carries the verdict out.
 //!
-//! The lock guards the table alone: nothing is sent under it. When the namespace or the module goes, the
+//! The lock guards the table, and who may put an entry for a waiting client into conntrack's: conntrack's
+//! locks are taken under it, never the other way round. Nothing is sent under it. When the namespace or the module goes, the
 //! timer is shut down and the table emptied before conntrack waits for its entries. What is held was
 //! copied: it keeps no device, route or entry.
 
@@ -343,6 +344,21 @@ impl Table {
             return None;
         }
         self.locked(|inner| inner.queue(whose).map(|queue| queue.waiting()))
+    }
+
+    /// Calls `insert`, which puts an entry for `client` into conntrack's table, unless that is between two
+    /// entries: a third one would be in the way of the second.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` when it is; what `insert` returns.
+    pub(crate) fn admit(&self, client: Whose<'_>, insert: impl FnOnce() -> Result) -> Result {
+        // Under the lock, or a passage could begin between the two, and end the entry that `insert` would
+        // have met.
+        self.locked(|inner| match inner.queue(client) {
+            Some(_) => Err(EBUSY),
+            None => insert(),
+        })
     }
 
     /// Holds a packet of a client.
