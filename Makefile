@@ -16,7 +16,7 @@ ifndef KDIR
 inside += module install
 endif
 
-.PHONY: help module extension examples check check-host fmt style demo \
+.PHONY: help module injector extension examples check check-host fmt style demo \
 	bench vm-shell sandbox install clean distclean
 
 module: ## build xt_SYNPROXY.ko (KDIR=: here, for that kernel tree)
@@ -53,18 +53,27 @@ release  := $(shell cat $(KDIR)/include/config/kernel.release 2>/dev/null)
 compiler := $(shell sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ ]*\).*/\1/p' $(KDIR)/.config 2>/dev/null)
 # The compiler of the kernel itself; a clang brings its own linker along.
 toolchain := $(if $(LLVM),LLVM=$(LLVM),$(if $(findstring clang,$(compiler)),LLVM=1,CC=$(compiler)))
-kbuild    = $(MAKE) -C $(KDIR) M=$(CURDIR) MO=$(out)/$(1) $(toolchain) --no-print-directory
+
+# $(call kbuild,FROM,TO): all modules of FROM/Kbuild, into build/TO. Never mixes the
+# objects of two kernels.
+define kbuild
+	$(if $(release),,$(error KDIR=$(KDIR) is not a prepared kernel tree))
+	@mkdir -p $(out)/$(2)
+	@id="$(KDIR) $$(stat -Lc '%Y %i' $(KDIR)/Module.symvers) $(toolchain)"; \
+	if [ "$$id" != "$$(cat $(out)/$(2)/.kernel 2>/dev/null)" ]; then \
+		rm -rf $(out)/$(2) && mkdir $(out)/$(2) && \
+		echo "$$id" >$(out)/$(2)/.kernel; \
+	fi
+	+@$(MAKE) -C $(KDIR) M=$(1) MO=$(out)/$(2) $(toolchain) --no-print-directory \
+		-j$(shell nproc) modules
+endef
 
 module:
-	$(if $(release),,$(error KDIR=$(KDIR) is not a prepared kernel tree))
-	@# never mix the objects of two kernels
-	@mkdir -p $(out)/module
-	@id="$(KDIR) $$(stat -Lc '%Y %i' $(KDIR)/Module.symvers) $(toolchain)"; \
-	if [ "$$id" != "$$(cat $(out)/module/.kernel 2>/dev/null)" ]; then \
-		rm -rf $(out)/module && mkdir $(out)/module && \
-		echo "$$id" >$(out)/module/.kernel; \
-	fi
-	+@$(call kbuild,module) -j$(shell nproc) modules
+	$(call kbuild,$(CURDIR),module)
+
+# For "make bench" only: it is never installed.
+injector:
+	$(call kbuild,$(CURDIR)/selftests/bench/inject,inject)
 
 # Whatever of it has been built: scripts/vm installs with this, too.
 modules_dir := $(DESTDIR)/usr/lib/modules/$(release)
@@ -117,7 +126,7 @@ style:
 
 fmt:
 	cargo fmt --all
-	rustfmt rust/main.rs
+	rustfmt rust/main.rs selftests/bench/inject/main.rs
 
 vm-shell:
 	@scripts/vm --shell

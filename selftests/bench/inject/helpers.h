@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef _SYNPROXY_INJECT_HELPERS_H
+#define _SYNPROXY_INJECT_HELPERS_H
+
+#include <linux/types.h>
+
+struct net_device;
+struct sk_buff;
+
+/* In the namespace of the caller; with a reference. */
+struct net_device *rust_helper_dev_get_by_index(int ifindex);
+void rust_helper_dev_put(struct net_device *dev);
+bool rust_helper_netif_running(const struct net_device *dev);
+struct sk_buff *rust_helper_netdev_alloc_skb_ip_align(struct net_device *dev, unsigned int len);
+void rust_helper_eth_type_trans(struct sk_buff *skb, struct net_device *dev);
+void rust_helper_local_bh_disable(void);
+void rust_helper_local_bh_enable(void);
+
+#endif
