@@ -23,7 +23,7 @@ module: ## build xt_SYNPROXY.ko (KDIR=: here, for that kernel tree)
 extension: ## build libxt_SYNPROXY.so and libxt_spstate.so, the iptables extensions
 examples: ## build the DPI examples
 demo: ## show a connection held at the gate, and one let through
-bench: ## measure the gate, into build/bench (FAMILY=6: with IPv6)
+bench: ## measure it, into build/bench (FAMILY=6: with IPv6; WORKLOADS=flood: that only)
 check: ## run all tests; the last line counts them
 check-host: ## run only the unit tests of the protocol core
 style: ## check formatting, lints and scripts
@@ -45,7 +45,7 @@ distclean: clean ## ... and the sandbox, and what cargo downloaded
 
 ifndef XTSP_SANDBOX
 $(inside):
-	@$(SANDBOX) run -- $(MAKE) --no-print-directory $@ $(if $(V),V=$(V)) $(if $(FAMILY),FAMILY=$(FAMILY))
+	@$(SANDBOX) run -- $(MAKE) --no-print-directory $@ $(foreach name,V FAMILY WORKLOADS,$(if $($(name)),$(name)='$($(name))'))
 endif
 
 ifdef KDIR
@@ -110,9 +110,11 @@ examples:
 demo: module extension examples
 	@scripts/vm -- selftests/demo.sh
 
-bench: module extension examples
-	@scripts/vm --icount --timeout 3600 --out build/bench -- \
-		env FAMILY=$(or $(FAMILY),4) selftests/bench/first-byte
+bench: module extension examples injector
+	@for workload in $(or $(WORKLOADS),flood first-byte); do \
+		scripts/vm --icount --timeout 3600 --out build/bench -- \
+			env FAMILY=$(or $(FAMILY),4) selftests/bench/$$workload || exit; \
+	done
 
 check:
 	@scripts/tap scripts/check -- $(foreach family,4 6, \
