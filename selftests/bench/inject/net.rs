@@ -20,7 +20,7 @@ use kernel::{
 /// The length of an Ethernet header in bytes.
 const ETH_HLEN: u16 = 14;
 
-// The kernel crate has neither, as no abstraction of its own uses them yet.
+// The bindings of the kernel crate have none of these.
 extern "C" {
     fn netif_receive_skb(skb: *mut sk_buff) -> ffi::c_int;
 
