@@ -533,9 +533,16 @@ fn late(
     match gate::phase(&new) {
         Phase::Opening { .. } => opening(net, Whose::Entry(&new), skb, thoff, segment),
         // It was answered just now.
-        Phase::Open { .. } if matches!(at, At::Replaced(_)) => {
-            again(net, skb, &flow, thoff, segment);
-            true
+        Phase::Open { .. } => {
+            let may_retry = match at {
+                At::Entry(_) => false,
+                At::Replaced(_) => true,
+                At::NoEntry => pernet::state::<Relay>(net).pending.may_retry(),
+            };
+            if may_retry {
+                again(net, skb, &flow, thoff, segment);
+            }
+            may_retry
         }
         _ => false,
     }

@@ -180,7 +180,7 @@ pub(crate) struct Answered {
 
 /// The server, or somebody on the way, has answered the SYN of `ct`.
 pub(crate) fn answered(net: &Net, ct: &Conn) -> Answered {
-    match pernet::state::<Relay>(net).pending.remove(ct) {
+    match pernet::state::<Relay>(net).pending.remove_answered(ct) {
         Some(pending) => Answered {
             held: pending.held,
             manner: pending.syn.map(|syn| syn.manner),

@@ -100,6 +100,8 @@ struct Inner {
     passing: RBTree<usize, Passing>,
     /// Memory that their packets take, in bytes.
     held: usize,
+    /// How many packets may come in again that conntrack has called INVALID, see [`Table::may_retry`].
+    retries: u32,
     /// Where the timer goes on, when it could not look at all of them in one go.
     resume: usize,
     /// When the first of those that it has looked at is due, in milliseconds.
@@ -108,6 +110,10 @@ struct Inner {
 
 /// When the timer looks at a client first, in milliseconds.
 const FIRST_LOOK_MS: u32 = 1000;
+
+/// How many packets may come in again for each server that has answered, and at most.
+const RETRIES: u32 = 16;
+const MAX_RETRIES: u32 = 1024;
 
 /// How many clients the timer looks at under the lock, how many SYNs it sends then, and how often it does
 /// that before it lets others have the CPU.
@@ -171,6 +177,7 @@ impl Inner {
             clients: RBTree::new(),
             passing: RBTree::new(),
             held: 0,
+            retries: 0,
             resume: 0,
             soonest: u32::MAX,
         }
@@ -289,6 +296,9 @@ impl Inner {
             return Some(AT_ONCE_MS);
         }
         self.resume = 0;
+        if self.clients.is_empty() {
+            self.retries = 0;
+        }
         let soonest = core::mem::replace(&mut self.soonest, u32::MAX);
         (!self.clients.is_empty()).then_some(soonest)
     }
@@ -310,12 +320,12 @@ impl Table {
             let passes = !inner.passing.is_empty();
             self.passes.store(passes, Relaxed);
             self.empty
-                .store(inner.clients.is_empty() && !passes, Relaxed);
+                .store(inner.clients.is_empty() && !passes && inner.retries == 0, Relaxed);
             result
         })
     }
 
-    /// Whether nobody is under way.
+    /// Whether nobody is under way, or was just now.
     pub(crate) fn is_empty(&self) -> bool {
         self.empty.load(Relaxed)
     }
@@ -331,6 +341,27 @@ impl Table {
     /// Takes out the client of `ct`.
     pub(crate) fn remove(&self, ct: &Conn) -> Option<Pending> {
         self.locked(|inner| inner.remove(ct.address()))
+    }
+
+    /// As [`Table::remove`], when our SYN has an answer. What the client sent just before that may be on its
+    /// way still.
+    pub(crate) fn remove_answered(&self, ct: &Conn) -> Option<Pending> {
+        self.locked(|inner| {
+            inner.retries = inner.retries.saturating_add(RETRIES).min(MAX_RETRIES);
+            inner.remove(ct.address())
+        })
+    }
+
+    /// Whether a packet may come in once more that conntrack has called INVALID, and whose connection is
+    /// open by now. Not without end: in another zone of conntrack's it would be INVALID for ever.
+    pub(crate) fn may_retry(&self) -> bool {
+        self.locked(|inner| match inner.retries.checked_sub(1) {
+            Some(left) => {
+                inner.retries = left;
+                true
+            }
+            None => false,
+        })
     }
 
     /// Calls `f` with the client of `ct`, if it is under way.

@@ -142,13 +142,14 @@ is "$name: all of it was held" $(($(counted held) - before)) 10
 name="a slow server, a slow client"
 server_is slow
 before=$(counted held)
+# slowly FILE: the rest when there is such a file.
 slowly() {
 	# printf alone would write by lines.
 	printf 'GET /said HTTP/1.0\r\nX-Said: ' | cat
-	until [ -e "$tmp/goes-on" ]; do sleep 0.1; done
+	until [ -e "$1" ]; do sleep 0.1; done
 	printf 'more\r\n\r\n' | cat
 }
-slowly | client socat -t1 -,ignoreeof "TCP:$(host "$server"):80,sourceport=4021,nodelay" >"$tmp/answer" &
+slowly "$tmp/goes-on" | client socat -t1 -,ignoreeof "TCP:$(host "$server"):80,sourceport=4021,nodelay" >"$tmp/answer" &
 asking=$!
 ok "$name: the server is asked" wait_for connects 4021
 touch "$tmp/goes-on"
@@ -160,6 +161,36 @@ ok "$name: the request arrives" wait $asking
 is "$name: whole" "$(tail -n 1 "$tmp/answer")" more
 delivered "$name" 4021 2
 is "$name: all of it was held" $(($(counted held) - before)) 2
+
+# Conntrack looks at it before the server answers, and the hook that holds when it has. The
+# proxy counts on that as long as somebody is under way.
+name="a segment with a long way from conntrack to the proxy"
+# Who says nothing that an engine knows.
+echo x >"$tmp/x"
+spawn client socat -u "OPEN:$tmp/x,rdonly,ignoreeof" "TCP:$(host "$server"):80,sourceport=4022"
+waiting=$pid
+queued_in() { equal "$(fw awk -v queue="$1" '$1 == queue { print $3 }' /proc/net/netfilter/nfnetlink_queue)" "$2"; }
+spawn fw dpi-http --queue-num 1 2>"$tmp/dpi-1.log"
+slow_dpi=$pid
+wait_for grep "listening on queue" "$tmp/dpi-1.log"
+kill -STOP "$slow_dpi"
+ipt -t mangle -A FORWARD -p tcp --dport 80 -m conntrack --ctstate INVALID -j NFQUEUE --queue-num 1
+server_is slow
+slowly "$tmp/goes-on-late" | client socat -t1 -,ignoreeof "TCP:$(host "$server"):80,sourceport=4023,nodelay" >"$tmp/answer" &
+asking=$!
+ok "$name: the server is asked" wait_for connects 4023
+touch "$tmp/goes-on-late"
+ok "$name: it has left conntrack" wait_for queued_in 1 1
+server_is back
+is_open() { entries 4023 | grep -q ASSURED; }
+ok "$name: the server answers" wait_for is_open
+kill -CONT "$slow_dpi"
+ok "$name: the request arrives" wait $asking
+is "$name: whole" "$(tail -n 1 "$tmp/answer")" more
+delivered "$name" 4023 2
+stop "$waiting"
+stop "$slow_dpi"
+gate
 stop "$dpi"
 
 for segments in 2 10; do
