@@ -169,7 +169,7 @@ name="a segment with a long way from conntrack to the proxy"
 echo x >"$tmp/x"
 spawn client socat -u "OPEN:$tmp/x,rdonly,ignoreeof" "TCP:$(host "$server"):80,sourceport=4022"
 waiting=$pid
-queued_in() { equal "$(fw awk -v queue="$1" '$1 == queue { print $3 }' /proc/net/netfilter/nfnetlink_queue)" "$2"; }
+queued_in() { equal "$(fw awk "\$1 == $1 { print \$3 }" /proc/net/netfilter/nfnetlink_queue)" "$2"; }
 spawn fw dpi-http --queue-num 1 2>"$tmp/dpi-1.log"
 slow_dpi=$pid
 wait_for grep "listening on queue" "$tmp/dpi-1.log"
