@@ -23,7 +23,7 @@ module: ## build xt_SYNPROXY.ko (KDIR=: here, for that kernel tree)
 extension: ## build libxt_SYNPROXY.so and libxt_spstate.so, the iptables extensions
 examples: ## build the DPI examples
 demo: ## show a connection held at the gate, and one let through
-bench: ## measure it, into build/bench (FAMILY=6: with IPv6; WORKLOADS=flood: that only)
+bench: ## measure it, into build/bench (FAMILY=6: with IPv6; WORKLOADS=flood: that only; COMPARE=DIR: with that)
 check: ## run all tests; the last line counts them
 check-host: ## run only the unit tests of the protocol core
 style: ## check formatting, lints and scripts
@@ -45,7 +45,11 @@ distclean: clean ## ... and the sandbox, and what cargo downloaded
 
 ifndef XTSP_SANDBOX
 $(inside):
-	@$(SANDBOX) run -- $(MAKE) --no-print-directory $@ $(foreach name,V FAMILY WORKLOADS,$(if $($(name)),$(name)='$($(name))'))
+	@# from wherever it is to where the sandbox has it, and what is measured now does not go
+	@$(if $(COMPARE),rm -rf $(out)/before.new && mkdir -p $(out) && \
+		cp -r '$(COMPARE)' $(out)/before.new && rm -rf $(out)/before && mv $(out)/before.new $(out)/before)
+	@$(SANDBOX) run -- $(MAKE) --no-print-directory $@ $(foreach name,V FAMILY WORKLOADS,$(if $($(name)),$(name)='$($(name))')) \
+		$(if $(COMPARE),COMPARE=build/before)
 endif
 
 ifdef KDIR
@@ -110,11 +114,18 @@ examples:
 demo: module extension examples
 	@scripts/vm -- selftests/demo.sh
 
+workloads := $(or $(WORKLOADS),flood connection bulk first-byte crowd)
+results   := $(foreach workload,$(workloads),build/bench/$(workload)-ipv$(or $(FAMILY),4).json)
+
+# None of these is from an earlier time.
 bench: module extension examples injector
-	@for workload in $(or $(WORKLOADS),flood first-byte); do \
+	@rm -f $(results) build/bench/bench.svg
+	@for workload in $(workloads); do \
 		scripts/vm --icount --timeout 3600 --out build/bench -- \
 			env FAMILY=$(or $(FAMILY),4) selftests/bench/$$workload || exit; \
 	done
+	@selftests/bench/plot.py --svg build/bench/bench.svg $(results)
+	@$(if $(COMPARE),selftests/bench/compare.py $(COMPARE) $(results))
 
 check:
 	@scripts/tap scripts/check -- $(foreach family,4 6, \

@@ -1,91 +1,102 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Says what selftests/bench/flood has measured.
+"""Floods eth0 with TCP packets by the module in inject/, and measures what they cost.
 
-    flood.py --family 4 --backend nft --json FILE < SAMPLES
+    flood.py --to ADDRESS --kind syn|ack --leaving 0|1 [--counts FILE] > RESULT
 
-A sample is a line: variant, chain, kind, and what inject.py has printed.
+A SYN is like one of Linux, an ACK one that nobody has asked for; each is of a client of its own. Of
+the packets measured it is counted how many leave by the device, which must be as many as --leaving
+says, and how many a SYN proxy has counted in FILE, which must be all. Then one more batch of SYNs
+is received, and the answers are looked at. Status 1 when anything is not as it should be.
 """
 
 import argparse
+import ipaddress
 import json
-import platform
-import statistics
+import random
 import sys
 
-VARIANTS = {
-    "drop": "-j DROP in table raw",
-    "none": "no proxy: a listener, with the stack's own SYN cookies; an ACK is reset",
-    "in-tree": "the kernel's own SYNPROXY for iptables",
-    "nft": "... and for nftables",
-    "ours": "xt_SYNPROXY",
+from packets import ACK, BATCH, PORT, SYN, Capture, Device, Segment, counted, random_client
+
+WARM_UP, MEASURED = 16, 160  # batches
+# MSS, SACK, timestamp, window scale, as Linux puts them into a SYN; a timestamp.
+OPTIONS = {
+    "syn": bytes.fromhex("020405b4 0402 080a 12345678 00000000 01 030307"),
+    "ack": bytes.fromhex("0101 080a 12345678 9abcdef0"),
 }
-KINDS = {"syn": "W1: SYN answered", "ack": "W2: ACK dropped"}
-BASE = "drop", "PREROUTING"
 
 
-def read(lines):
-    """Instructions for a packet of each batch, by (variant, chain) and then by kind."""
-    cells = {}
-    for line in lines:
-        variant, chain, kind, result = line.split(maxsplit=3)
-        result = json.loads(result)
-        cells.setdefault((variant, chain), {})[kind] = [
-            nanoseconds / result["batch"] for nanoseconds in result["batches_ns"]]
-    return cells
+class Flood:
+    """Segments for a host, and what answers to them look like."""
+
+    def __init__(self, to, kind):
+        self.to, self.kind = to, kind
+        self.random = random.Random(0)
+
+    def segment(self):
+        number = self.random.getrandbits
+        client = random_client(self.to.version, self.random)
+        ports = 1024 + number(15), PORT
+        if self.kind == "syn":
+            return Segment(client, self.to.packed, ports, number(32), 0, SYN, 64240,
+                           OPTIONS["syn"])
+        return Segment(client, self.to.packed, ports, number(32), number(32), ACK, 502,
+                       OPTIONS["ack"])
+
+    def batch(self):
+        return [self.segment() for _ in range(BATCH)]
+
+
+def frames(device, segments):
+    return [device.frame(segment.packet(segment.seq & 0xFFFF)) for segment in segments]
+
+
+def is_answered_by(syn, packet):
+    """Whether it is a SYN,ACK for that SYN, with a right checksum."""
+    answer = Segment.parse(packet)
+    return ((answer.source, answer.destination, answer.ports)
+            == (syn.destination, syn.source, syn.ports[::-1])
+            and answer.flags & 0x17 == SYN | ACK
+            and answer.ack == (syn.seq + 1) & 0xFFFFFFFF)
+
+
+def look(device, syns):
+    """At what leaves when these are received."""
+    device.checksums_by_device(False)
+    with Capture(device) as capture:
+        device.receive(frames(device, syns))
+        left = capture.packets()
+    if len(left) != len(syns) or not all(map(is_answered_by, syns, left)):
+        sys.exit("flood.py: these are not answers to the SYNs: "
+                 + " ".join(packet.hex() for packet in left[:3]))
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--family", type=int)
-    parser.add_argument("--backend")
-    parser.add_argument("--json")
+    parser.add_argument("--to", type=ipaddress.ip_address)
+    parser.add_argument("--kind", choices=OPTIONS)
+    parser.add_argument("--leaving", type=int)
+    parser.add_argument("--counts")
     args = parser.parse_args()
 
-    cells = read(sys.stdin)
-    # The middle: a batch may have a tick of the clock in it.
-    median = {cell: {kind: statistics.median(batches) for kind, batches in kinds.items()}
-              for cell, kinds in cells.items()}
+    device = Device("eth0")
+    flood = Flood(args.to, args.kind)
+    # All are there before the first is received: nothing else is to happen in between.
+    batches = [frames(device, flood.batch()) for _ in range(WARM_UP + MEASURED)]
+    for batch in batches[:WARM_UP]:
+        device.receive(batch)
+    column = {"syn": "syn_received", "ack": "cookie_invalid"}[args.kind]
+    sent, met = device.sent(), counted(args.counts, column)
+    times = [device.receive(batch) for batch in batches[WARM_UP:]]
 
-    def above(cell, kind):
-        return median[cell][kind] - median[BASE][kind]
-
-    def of_in_tree(cell, kind):
-        in_tree = "in-tree", cell[1]
-        return above(cell, kind) / above(in_tree, kind) if in_tree in cells else None
-
-    print()
-    for name, meaning in VARIANTS.items():
-        print(f"{name:>8}  {meaning}")
-    print("\nInstructions for a packet: all, above DROP, and of that in-tree's part\n\n"
-          f"{'':20}", *(f"{title:^28}" for title in KINDS.values()))
-    for cell in cells:
-        print(f"{cell[0]:>8} {cell[1]:<11}", end="")
-        for kind in KINDS:
-            ratio = of_in_tree(cell, kind)
-            print(f"{median[cell][kind]:>10.0f}{above(cell, kind):>10.0f}",
-                  f"{ratio:>8.3f}" if ratio else f"{'':8}", end="")
-        print()
-
-    with open(args.json, "w", encoding="utf-8") as file:
-        json.dump({
-            "workload": "flood",
-            "kernel": platform.release(),
-            "ip_version": args.family,
-            "iptables": args.backend,
-            "clock": "virtual: 1 ns an instruction",
-            "variants": VARIANTS,
-            "kinds": KINDS,
-            "cells": [{
-                "variant": variant, "chain": chain, "kind": kind,
-                "batches": len(batches),
-                "instructions": round(median[variant, chain][kind], 1),
-                "instructions_mean": round(statistics.mean(batches), 1),
-                "above_drop": round(above((variant, chain), kind), 1),
-                "of_in_tree": of_in_tree((variant, chain), kind),
-            } for (variant, chain), kinds in cells.items() for kind, batches in kinds.items()],
-        }, file, indent=1)
-        file.write("\n")
+    packets = MEASURED * BATCH
+    if args.counts and counted(args.counts, column) - met != packets:
+        sys.exit(f"flood.py: not all of {packets} packets have met the proxy")
+    if device.sent() - sent != packets * args.leaving:
+        sys.exit(f"flood.py: {packets} packets were received, and {device.sent() - sent} left")
+    if args.kind == "syn" and args.leaving:
+        look(device, flood.batch())
+    json.dump({f"flood-{args.kind}": {"batch": BATCH, "batches_ns": times}}, sys.stdout)
 
 
 if __name__ == "__main__":

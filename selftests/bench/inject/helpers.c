@@ -6,6 +6,7 @@
 #include <linux/netdevice.h>
 #include <linux/nsproxy.h>
 #include <linux/sched.h>
+#include <linux/skbuff.h>
 
 #include "helpers.h"
 
@@ -32,6 +33,16 @@ struct sk_buff *rust_helper_netdev_alloc_skb_ip_align(struct net_device *dev, un
 void rust_helper_eth_type_trans(struct sk_buff *skb, struct net_device *dev)
 {
 	skb->protocol = eth_type_trans(skb, dev);
+}
+
+void rust_helper_skb_reserve(struct sk_buff *skb, int len)
+{
+	skb_reserve(skb, len);
+}
+
+struct skb_shared_info *rust_helper_skb_shinfo(struct sk_buff *skb)
+{
+	return skb_shinfo(skb);
 }
 
 void rust_helper_local_bh_disable(void)

@@ -5,9 +5,11 @@
 //! It is for the virtual machine of "make bench" only, and never installed.
 //!
 //! A write to `/dev/synproxy-inject` is a batch: the index of a device in the writer's namespace in
-//! 32 bits, and frames, each behind its length in 16 bits, all in the machine's byte order. The
-//! frames are received like those of one poll of a driver's, when all of them have been made. A read
-//! gives the nanoseconds which that took, in 64 bits.
+//! 32 bits, and frames, each behind four numbers of 16 bits, all in the machine's byte order: its
+//! length, and, if it is to be like one that receive offload has merged of TCP segments, how much data
+//! each of them had, where the TCP header starts, and where the data do; otherwise 0. The frames are
+//! received like those of one poll of a driver's, when all of them have been made. A read gives the
+//! nanoseconds which that took, in 64 bits.
 
 use kernel::{
     fs::{File, Kiocb},
@@ -20,7 +22,7 @@ use kernel::{
 
 mod net;
 
-use net::{Device, Frame, SoftirqsOff};
+use net::{Device, Frame, Merged, SoftirqsOff};
 
 /// What a driver may receive at once, `NAPI_POLL_WEIGHT`.
 const MAX_BATCH: usize = 64;
@@ -72,8 +74,7 @@ impl MiscDevice for Session {
             if batch.len() == MAX_BATCH {
                 return Err(E2BIG);
             }
-            let len = u16::from_ne_bytes(take(iov)?);
-            batch.push(Frame::read(&device, len, iov)?, GFP_KERNEL)?;
+            batch.push(frame(&device, iov)?, GFP_KERNEL)?;
         }
         let nanoseconds = receive(batch);
         kiocb.file().nanoseconds.store(nanoseconds, Relaxed);
@@ -83,6 +84,20 @@ impl MiscDevice for Session {
     fn read_iter(kiocb: Kiocb<'_, Self::Ptr>, iov: &mut IovIterDest<'_>) -> Result<usize> {
         let nanoseconds = kiocb.file().nanoseconds.load(Relaxed);
         Ok(iov.copy_to_iter(&nanoseconds.to_ne_bytes()))
+    }
+}
+
+fn frame<'a>(device: &'a Device, iov: &mut IovIterSource<'_>) -> Result<Frame<'a>> {
+    let len = u16::from_ne_bytes(take(iov)?);
+    let merged = Merged {
+        segment: u16::from_ne_bytes(take(iov)?),
+        transport: u16::from_ne_bytes(take(iov)?),
+        headers: u16::from_ne_bytes(take(iov)?),
+    };
+    if merged.segment == 0 {
+        Frame::read(device, len, iov)
+    } else {
+        Frame::read_merged(device, len, merged, iov)
     }
 }
 

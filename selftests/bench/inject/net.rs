@@ -8,8 +8,9 @@
 use core::{marker::PhantomData, mem::ManuallyDrop, mem::MaybeUninit, ptr::NonNull};
 use kernel::{
     bindings::{
-        net_device, sk_buff, sk_skb_reason_drop, skb_drop_reason_SKB_DROP_REASON_NOT_SPECIFIED,
-        skb_put,
+        self, alloc_skb_with_frags, net_device, sk_buff, sk_skb_reason_drop,
+        skb_drop_reason_SKB_DROP_REASON_NOT_SPECIFIED, skb_partial_csum_set, skb_put,
+        skb_shared_info, skb_store_bits, SKB_GSO_TCPV4, SKB_GSO_TCPV6,
     },
     ffi,
     iov::IovIterSource,
@@ -19,6 +20,11 @@ use kernel::{
 
 /// The length of an Ethernet header in bytes.
 const ETH_HLEN: u16 = 14;
+/// The least length of a TCP header, and where the checksum is in it.
+const TCP_HLEN: u16 = 20;
+const TCP_CHECK: u16 = 16;
+/// What a driver leaves before a frame, for whoever is to put another header there.
+const HEADROOM: u16 = 66;
 
 // The bindings of the kernel crate have none of these.
 extern "C" {
@@ -32,6 +38,8 @@ extern "C" {
         len: ffi::c_uint,
     ) -> *mut sk_buff;
     fn rust_helper_eth_type_trans(skb: *mut sk_buff, dev: *mut net_device);
+    fn rust_helper_skb_reserve(skb: *mut sk_buff, len: ffi::c_int);
+    fn rust_helper_skb_shinfo(skb: *mut sk_buff) -> *mut skb_shared_info;
     fn rust_helper_local_bh_disable();
     fn rust_helper_local_bh_enable();
 }
@@ -69,6 +77,16 @@ impl Drop for Device {
     }
 }
 
+/// Of what TCP segments a frame consists, as offsets from its start.
+pub(crate) struct Merged {
+    /// How many bytes of data each has; the last may have less.
+    pub(crate) segment: u16,
+    /// The TCP header.
+    pub(crate) transport: u16,
+    /// What follows the headers.
+    pub(crate) headers: u16,
+}
+
 /// An Ethernet frame that a device is to receive.
 ///
 /// # Invariants
@@ -90,17 +108,94 @@ impl<'a> Frame<'a> {
         let skb = unsafe { rust_helper_netdev_alloc_skb_ip_align(device.0.as_ptr(), len.into()) };
         // INVARIANT: Fresh from the allocator.
         let frame = Self(NonNull::new(skb).ok_or(ENOMEM)?, PhantomData);
-        // SAFETY: The skb is empty and has room for `len` bytes, which nobody has written yet.
-        let data = unsafe {
-            let data = skb_put(skb, len.into()).cast::<MaybeUninit<u8>>();
-            core::slice::from_raw_parts_mut(data, len.into())
-        };
-        if from.copy_from_iter_raw(data).len() != usize::from(len) {
-            return Err(EINVAL);
-        }
+        // SAFETY: The skb is empty and has room for `len` bytes.
+        unsafe { frame.put(len, from) }?;
         // SAFETY: Both are valid, and the frame has a header.
         unsafe { rust_helper_eth_type_trans(skb, device.0.as_ptr()) };
         Ok(frame)
+    }
+
+    /// Makes a frame of the next `len` bytes that is like one that receive offload has made of TCP
+    /// segments: headers, and data in pages. The TCP checksum is that of the pseudo header.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when it is no such frame; `ENOMEM`.
+    pub(crate) fn read_merged(
+        device: &'a Device,
+        len: u16,
+        merged: Merged,
+        from: &mut IovIterSource<'_>,
+    ) -> Result<Self> {
+        let Merged {
+            segment,
+            transport,
+            headers,
+        } = merged;
+        let data_len = len.checked_sub(headers).ok_or(EINVAL)?;
+        let tcp_len = headers.checked_sub(transport).ok_or(EINVAL)?;
+        if transport <= ETH_HLEN || tcp_len < TCP_HLEN || segment == 0 || data_len <= segment {
+            return Err(EINVAL);
+        }
+        let room = usize::from(HEADROOM) + usize::from(headers);
+        let mut error = 0;
+        // SAFETY: `error` can be written to.
+        let skb = unsafe {
+            alloc_skb_with_frags(room, data_len.into(), 0, &mut error, bindings::GFP_KERNEL)
+        };
+        // INVARIANT: Fresh from the allocator.
+        let frame = Self(NonNull::new(skb).ok_or(ENOMEM)?, PhantomData);
+        // SAFETY: The skb is empty, and has room for both.
+        let version = unsafe {
+            rust_helper_skb_reserve(skb, HEADROOM.into());
+            frame.put(headers, from)?
+        };
+        let gso_type = match version {
+            4 => SKB_GSO_TCPV4,
+            6 => SKB_GSO_TCPV6,
+            _ => return Err(EINVAL),
+        };
+        let mut data = KVec::with_capacity(data_len.into(), GFP_KERNEL)?;
+        data.resize(data_len.into(), 0u8, GFP_KERNEL)?;
+        if from.copy_from_iter(&mut data) != data.len() {
+            return Err(EINVAL);
+        }
+        // SAFETY: The skb has pages for `data_len` bytes, which become part of it before they are
+        // written. It has a TCP header where the checksum is said to be, and is ours alone, as what
+        // it shares is.
+        unsafe {
+            (*skb).len += u32::from(data_len);
+            (*skb).data_len = data_len.into();
+            if skb_store_bits(skb, headers.into(), data.as_ptr().cast(), data_len.into()) != 0
+                || !skb_partial_csum_set(skb, transport, TCP_CHECK)
+            {
+                return Err(EINVAL);
+            }
+            let shared = rust_helper_skb_shinfo(skb);
+            (*shared).gso_size = segment;
+            (*shared).gso_segs = data_len.div_ceil(segment);
+            (*shared).gso_type = gso_type as u32;
+            rust_helper_eth_type_trans(skb, device.0.as_ptr());
+        }
+        Ok(frame)
+    }
+
+    /// Appends the next `len` bytes; says which version of IP they are, if they are an Ethernet frame.
+    ///
+    /// # Safety
+    ///
+    /// The skb has room for them, and no pages.
+    unsafe fn put(&self, len: u16, from: &mut IovIterSource<'_>) -> Result<u8> {
+        // SAFETY: By the caller's word; nobody has written these bytes yet.
+        let data = unsafe {
+            let data = skb_put(self.0.as_ptr(), len.into()).cast::<MaybeUninit<u8>>();
+            core::slice::from_raw_parts_mut(data, len.into())
+        };
+        let data = from.copy_from_iter_raw(data);
+        if data.len() != usize::from(len) {
+            return Err(EINVAL);
+        }
+        Ok(data.get(usize::from(ETH_HLEN)).map_or(0, |byte| byte >> 4))
     }
 
     /// Hands the frame to the network stack, where its way ends before this returns, unless it is
