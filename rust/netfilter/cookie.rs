@@ -4,7 +4,8 @@
 //!
 //! C header: [`include/net/tcp.h`](srctree/include/net/tcp.h)
 
-use super::bindings;
+use super::{bindings, skb::SkBuff, Family};
+use crate::tcp::segment;
 use core::net::{IpAddr, SocketAddr};
 
 /// A connection as its client sees it.
@@ -20,6 +21,28 @@ pub struct Flow {
 enum Header {
     V4(bindings::iphdr),
     V6(bindings::ipv6hdr),
+}
+
+impl SkBuff {
+    /// As [`Flow::cookie`], of the SYN at `thoff` bytes as its addresses stand in the packet.
+    pub fn cookie(&self, family: Family, thoff: usize, mss: u16) -> Option<(u32, u16)> {
+        let mut mss = mss;
+        let ip = self.linear().get(self.network_offset()..)?.as_ptr();
+        let th = self
+            .linear()
+            .get(thoff..)?
+            .first_chunk::<{ segment::HEADER_LEN }>()?;
+        let th = th.as_ptr().cast();
+        // SAFETY: A packet of this family has its IP header in one piece, as netfilter sees it, and the
+        // fixed part of the other was found. No pointer is kept.
+        let isn = unsafe {
+            match family {
+                Family::Ipv4 => bindings::__cookie_v4_init_sequence(ip.cast(), th, &mut mss),
+                Family::Ipv6 => bindings::__cookie_v6_init_sequence(ip.cast(), th, &mut mss),
+            }
+        };
+        Some((isn, mss))
+    }
 }
 
 impl Flow {

@@ -70,9 +70,20 @@ impl SkBuff {
     }
 
     /// Length of the packet from its network header on, in bytes.
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         // SAFETY: `self` is valid, and its length does not change under a shared borrow.
         unsafe { (*self.as_raw()).len as usize }
+    }
+
+    /// What stands in one piece at the start of the packet, most often all of its headers.
+    pub(super) fn linear(&self) -> &[u8] {
+        // SAFETY: `self` is valid, and so are the bytes of its linear part, which do not change under a
+        // shared borrow.
+        unsafe {
+            let skb = &*self.as_raw();
+            let len = skb.len.wrapping_sub(skb.data_len);
+            core::slice::from_raw_parts(skb.data, len as usize)
+        }
     }
 
     /// Copies `to.len()` bytes from `offset` on; `false` when the packet ends before.
@@ -106,13 +117,19 @@ impl SkBuff {
         unsafe { bindings::rust_helper_nf_is_loopback_packet(self.as_raw()) }
     }
 
+    /// The index of the device by which the packet has come.
+    pub fn device_index(&self) -> u32 {
+        // SAFETY: `self` is valid.
+        unsafe { bindings::rust_helper_skb_iif(self.as_raw()) as u32 }
+    }
+
     /// Whether the packet was sent to this machine alone, rather than to all or a group.
     pub fn is_unicast(&self) -> bool {
         // SAFETY: `self` is valid.
         unsafe { bindings::rust_helper_skb_is_unicast(self.as_raw()) }
     }
 
-    fn network_offset(&self) -> usize {
+    pub(super) fn network_offset(&self) -> usize {
         // SAFETY: `self` is valid.
         unsafe { bindings::rust_helper_skb_network_offset(self.as_raw()) as usize }
     }
@@ -123,6 +140,15 @@ impl SkBuff {
     }
 
     fn ip_at(&self, offset: usize) -> Option<ip::Header> {
+        let len = self.len().checked_sub(offset)?;
+        match self.linear().get(offset..) {
+            Some(linear) if linear.len() >= len.min(ip::MAX_HEADER_LEN) => ip::Header::new(linear),
+            _ => self.scattered_ip_at(offset),
+        }
+    }
+
+    #[cold]
+    fn scattered_ip_at(&self, offset: usize) -> Option<ip::Header> {
         let mut bytes = [0; ip::MAX_HEADER_LEN];
         if !self.read(offset, bytes.first_chunk_mut::<1>()?) {
             return None;
@@ -186,16 +212,23 @@ impl SkBuff {
     /// Reads the TCP header at `thoff`, an offset from the start of the packet in bytes; `None` when
     /// it is malformed or cut short.
     pub fn tcp(&self, thoff: usize) -> Option<Segment> {
+        let len = self.len().checked_sub(thoff)?;
+        match self.linear().get(thoff..) {
+            Some(linear) if linear.len() >= len.min(segment::MAX_HEADER_LEN) => {
+                Segment::new(linear, len)
+            }
+            _ => self.scattered_tcp(thoff, len),
+        }
+    }
+
+    #[cold]
+    fn scattered_tcp(&self, thoff: usize, len: usize) -> Option<Segment> {
         let mut bytes = [0; segment::MAX_HEADER_LEN];
-        let fixed = bytes.first_chunk_mut::<{ segment::HEADER_LEN }>()?;
-        if !self.read(thoff, fixed) {
+        let bytes = bytes.get_mut(..len.min(segment::MAX_HEADER_LEN))?;
+        if !self.read(thoff, bytes) {
             return None;
         }
-        let len = Segment::header_len_of(fixed)?;
-        if !self.read(thoff, bytes.get_mut(..len)?) {
-            return None;
-        }
-        Segment::new(bytes, self.len().checked_sub(thoff)?)
+        Segment::new(bytes, len)
     }
 
     /// The TCP header and where it is, in a packet that conntrack has put together of its fragments.
@@ -212,6 +245,10 @@ impl SkBuff {
         let Ok(thoff) = u32::try_from(thoff) else {
             return false;
         };
+        // SAFETY: `self` is a valid packet.
+        if unsafe { bindings::rust_helper_skb_tcp_sum_is_right(self.as_raw(), thoff) } {
+            return true;
+        }
         // Wherever we are. At other hooks the kernel believes a sum that was made in full, and it makes
         // one when it finds that a checksum is wrong: the second look would find it right.
         let hook = bindings::nf_inet_hooks_NF_INET_LOCAL_IN;
@@ -394,6 +431,12 @@ pub struct OwnedSkb(NonNull<bindings::sk_buff>);
 unsafe impl Send for OwnedSkb {}
 
 impl OwnedSkb {
+    /// The packet as one that is lent.
+    pub(super) fn lent(&mut self) -> &mut SkBuff {
+        // SAFETY: The skb is ours, and borrowed as long as that.
+        unsafe { SkBuff::from_raw(self.as_raw()) }
+    }
+
     /// Builds a TCP packet without payload, with the addresses and ports given.
     ///
     /// # Errors
@@ -490,11 +533,8 @@ impl OwnedSkb {
             bindings::rust_helper_skb_reset_network_header(skb.as_raw());
         }
         // Room for all of this was allocated.
-        for bytes in [ip_header, header] {
-            for (to, from) in skb.put(bytes.len()).iter_mut().zip(bytes) {
-                *to = *from;
-            }
-        }
+        skb.put_bytes(ip_header);
+        skb.put_bytes(header);
         if let Some(part) = part {
             let offset = part
                 .thoff
@@ -549,6 +589,22 @@ impl OwnedSkb {
         unsafe { bindings::rust_helper_netif_rx(self.into_raw(), like.as_raw()) }
     }
 
+    /// Has the packet come in by the device with this index.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` when it has gone.
+    pub fn receive_by(self, net: &Net, device: u32) -> Result {
+        // SAFETY: The namespace is valid. The packet is taken over when there is such a device.
+        if unsafe { bindings::rust_helper_netif_rx_by(net.as_raw(), self.as_raw(), device as i32) }
+        {
+            core::mem::forget(self);
+            Ok(())
+        } else {
+            Err(ENODEV)
+        }
+    }
+
     /// How much memory the packet takes, in bytes.
     pub fn true_size(&self) -> usize {
         // SAFETY: The skb is ours.
@@ -562,6 +618,15 @@ impl OwnedSkb {
             Family::Ipv6
         } else {
             Family::Ipv4
+        }
+    }
+
+    /// `bytes` at the end, for which there must be room.
+    fn put_bytes(&mut self, bytes: &[u8]) {
+        // SAFETY: `build` has allocated room for all that it puts.
+        unsafe {
+            let to: *mut u8 = bindings::skb_put(self.as_raw(), bytes.len() as u32).cast();
+            to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
         }
     }
 

@@ -48,8 +48,9 @@ impl Repr {
         let class = self.traffic_class & !ECN_MASK;
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let hop_limit = self.hop_limit;
-                let fixed = [
+                let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (src.octets(), dst.octets());
+                let tcp = protocol::TCP;
+                *out.first_chunk_mut::<V4_HEADER_LEN>()? = [
                     0x45,
                     class,
                     0,
@@ -58,31 +59,33 @@ impl Repr {
                     0,
                     0x40,
                     0,
-                    hop_limit,
-                    protocol::TCP,
+                    self.hop_limit,
+                    tcp,
                     0,
                     0,
+                    s0,
+                    s1,
+                    s2,
+                    s3,
+                    d0,
+                    d1,
+                    d2,
+                    d3,
                 ];
-                Some(write(out, &[&fixed, &src.octets(), &dst.octets()]))
+                Some(V4_HEADER_LEN)
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
                 let (high, low) = (0x60 | class >> 4, class << 4);
-                let fixed = [high, low, 0, 0, 0, 0, protocol::TCP, self.hop_limit];
-                Some(write(out, &[&fixed, &src.octets(), &dst.octets()]))
+                let (fixed, addresses) = out.split_first_chunk_mut::<8>()?;
+                *fixed = [high, low, 0, 0, 0, 0, protocol::TCP, self.hop_limit];
+                let (from, to) = addresses.split_first_chunk_mut::<16>()?;
+                *from = src.octets();
+                *to.first_chunk_mut::<16>()? = dst.octets();
+                Some(V6_HEADER_LEN)
             }
             _ => None,
         }
     }
-}
-
-/// Writes `parts` one after the other and returns their length.
-fn write(out: &mut [u8; MAX_HEADER_LEN], parts: &[&[u8]]) -> usize {
-    let mut len = 0usize;
-    for (to, from) in out.iter_mut().zip(parts.iter().copied().flatten()) {
-        *to = *from;
-        len = len.wrapping_add(1);
-    }
-    len
 }
 
 /// What the proxy reads of an IP header.
@@ -123,16 +126,22 @@ impl Header {
     }
 
     fn v4(bytes: &[u8; V4_HEADER_LEN]) -> Option<Self> {
-        let [version_ihl, tos, _, _, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] =
-            *bytes;
-        let len = usize::from(version_ihl & 0x0f).wrapping_mul(4);
-        (len >= V4_HEADER_LEN).then_some(Self {
-            src: Ipv4Addr::new(s0, s1, s2, s3).into(),
-            dst: Ipv4Addr::new(d0, d1, d2, d3).into(),
-            traffic_class: tos,
-            protocol,
+        let address = |at: usize| -> Option<IpAddr> {
+            let octets: [u8; 4] = *bytes.get(at..)?.first_chunk()?;
+            Some(Ipv4Addr::from(octets).into())
+        };
+        let len = usize::from(bytes[0] & 0x0f).wrapping_mul(4);
+        let fragment = u16::from_be_bytes([bytes[6], bytes[7]]);
+        if len < V4_HEADER_LEN {
+            return None;
+        }
+        Some(Self {
+            src: address(12)?,
+            dst: address(16)?,
+            traffic_class: bytes[1],
+            protocol: bytes[9],
             len,
-            is_later_fragment: u16::from_be_bytes([f0, f1]) & 0x1fff != 0,
+            is_later_fragment: fragment & 0x1fff != 0,
         })
     }
 
@@ -150,6 +159,66 @@ impl Header {
             is_later_fragment: false,
         })
     }
+}
+
+/// Whether the packet of `len` bytes that begins with `bytes` is nothing but a header without options and
+/// a TCP segment that is whole, sent from one machine to another.
+pub fn is_plain(bytes: &[u8], len: usize) -> bool {
+    match *bytes {
+        [0x45, _, l0, l1, _, _, f0, f1, _, protocol::TCP, _, _, s0, s1, s2, s3, d0, d1, d2, d3, ..] => {
+            usize::from(u16::from_be_bytes([l0, l1])) == len
+                && u16::from_be_bytes([f0, f1]) & 0x3fff == 0
+                && is_host_v4([s0, s1, s2, s3])
+                && is_host_v4([d0, d1, d2, d3])
+        }
+        [first, _, _, _, l0, l1, protocol::TCP, _, ref addresses @ ..] if first >> 4 == 6 => {
+            let Some((src, rest)) = addresses.split_first_chunk() else {
+                return false;
+            };
+            V6_HEADER_LEN.wrapping_add(u16::from_be_bytes([l0, l1]).into()) == len
+                && is_host_v6(src)
+                && rest.first_chunk().is_some_and(is_host_v6)
+        }
+        _ => false,
+    }
+}
+
+fn is_host_v4(octets: [u8; 4]) -> bool {
+    let number = u32::from_be_bytes(octets);
+    // Multicast and what is reserved are 0xe0000000 and above.
+    number < 0xe000_0000 && number >> 24 != 0 && number >> 24 != 127
+}
+
+fn is_host_v6(octets: &[u8; 16]) -> bool {
+    let address = u128::from_be_bytes(*octets);
+    address >> 120 != 0xff && address > 1
+}
+
+/// Makes a plain header at the start of `out` that of an answer, as [`Repr::emit`] would write it: the
+/// addresses change places. Returns how many bytes it takes.
+pub fn turn(out: &mut [u8; MAX_HEADER_LEN], hop_limit: u8) -> Option<usize> {
+    if out[0] >> 4 == 4 {
+        let [_, class, l0, l1, i0, i1, f0, f1, ttl, _, c0, c1, addresses @ ..] = out;
+        *class &= !ECN_MASK;
+        [*l0, *l1, *i0, *i1, *f0, *f1] = [0, 0, 0, 0, 0x40, 0];
+        [*ttl, *c0, *c1] = [hop_limit, 0, 0];
+        swap::<4>(addresses)?;
+        Some(V4_HEADER_LEN)
+    } else {
+        let [_, class, label0, label1, l0, l1, _, hops, addresses @ ..] = out;
+        // The half of the class that stands here, and the flow label.
+        *class &= 0xf0 & !(ECN_MASK << 4);
+        [*label0, *label1, *l0, *l1, *hops] = [0, 0, 0, 0, hop_limit];
+        swap::<16>(addresses)?;
+        Some(V6_HEADER_LEN)
+    }
+}
+
+/// Has two addresses change places.
+fn swap<const N: usize>(addresses: &mut [u8]) -> Option<()> {
+    let (src, rest) = addresses.split_first_chunk_mut::<N>()?;
+    core::mem::swap(src, rest.first_chunk_mut()?);
+    Some(())
 }
 
 #[cfg(test)]
@@ -191,6 +260,96 @@ mod tests {
                     assert_eq!(Header::new(&bytes[..short]), None);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_header_is_turned_as_if_it_were_written_anew() {
+        for (src, dst) in pairs() {
+            for class in 0..=255u8 {
+                let repr = Repr {
+                    src,
+                    dst,
+                    traffic_class: class,
+                    hop_limit: 64,
+                };
+                let mut there = [0; MAX_HEADER_LEN];
+                let len = repr.emit(&mut there).unwrap();
+                // What a client's may have else.
+                there[1] |= class << if len == V4_HEADER_LEN { 0 } else { 4 };
+                if len == V4_HEADER_LEN {
+                    there[2..9].copy_from_slice(&[0, 60, 1, 2, 0, 0, 7]);
+                    there[10..12].copy_from_slice(&[3, 4]);
+                } else {
+                    there[1] |= 0x0f;
+                    there[2..6].copy_from_slice(&[1, 2, 0, 20]);
+                    there[7] = 9;
+                }
+                assert!(is_plain(&there[..len], 60));
+                let mut back = [0xee; MAX_HEADER_LEN];
+                let answer = Repr {
+                    src: dst,
+                    dst: src,
+                    ..repr
+                };
+                answer.emit(&mut back).unwrap();
+                assert_eq!(turn(&mut there, 64), Some(len));
+                assert_eq!(there[..len], back[..len], "{class:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_plain() {
+        let [v4, v6] = pairs().map(|(src, dst)| {
+            let mut bytes = [0; MAX_HEADER_LEN];
+            let repr = Repr {
+                src,
+                dst,
+                traffic_class: 0,
+                hop_limit: 64,
+            };
+            let len = repr.emit(&mut bytes).unwrap();
+            bytes[if len == V4_HEADER_LEN { 3 } else { 5 }] =
+                if len == V4_HEADER_LEN { 60 } else { 20 };
+            bytes
+        });
+        let spoilt = |packet: &[u8; MAX_HEADER_LEN], at: usize, with: &[u8]| {
+            let mut packet = *packet;
+            packet[at..at + with.len()].copy_from_slice(with);
+            is_plain(&packet, 60)
+        };
+        assert!(is_plain(&v4, 60) && is_plain(&v6, 60));
+        assert!(!is_plain(&v4, 61) && !is_plain(&v6, 59));
+        assert!(!is_plain(&v4[..19], 60) && !is_plain(&v6[..39], 60));
+        // Don't fragment says nothing.
+        assert!(spoilt(&v4, 6, &[0x40]));
+        for (at, with) in [
+            // Options, a fragment's two marks, another protocol.
+            (0, &[0x46][..]),
+            (6, &[0x20]),
+            (7, &[1]),
+            (9, &[17]),
+            // From and to where no single machine is.
+            (12, &[0]),
+            (12, &[127]),
+            (12, &[224]),
+            (12, &[255, 255, 255, 255]),
+            (16, &[239]),
+            (16, &[127]),
+        ] {
+            assert!(!spoilt(&v4, at, with), "{at} {with:?}");
+        }
+        let loopback = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        for (at, with) in [
+            (6, &[0][..]),
+            (6, &[44]),
+            (8, &[0xff]),
+            (24, &[0xff]),
+            (8, &[0; 16]),
+            (24, &loopback),
+        ] {
+            assert!(!spoilt(&v6, at, with), "{at} {with:?}");
         }
     }
 

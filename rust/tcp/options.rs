@@ -100,17 +100,63 @@ impl Options {
     ///
     /// Unknown options and known ones of a wrong length are passed over, as RFC 9293 asks.
     pub fn parse(bytes: &[u8]) -> Self {
+        // As Linux lays them out, see `emit`: most SYNs.
+        if let &[kind::MSS, 4, m0, m1, kind::SACK_PERM, 2, kind::TIMESTAMP, 10, v0, v1, v2, v3, e0, e1, e2, e3, kind::NOP, kind::WINDOW, 3, shift] =
+            bytes
+        {
+            return Self {
+                mss: Some(u16::from_be_bytes([m0, m1])),
+                wscale: Some(shift.min(MAX_WSCALE)),
+                sack_perm: true,
+                timestamps: Some(Timestamps {
+                    val: u32::from_be_bytes([v0, v1, v2, v3]),
+                    ecr: u32::from_be_bytes([e0, e1, e2, e3]),
+                }),
+            };
+        }
+        // Its other segments.
+        if let &[kind::NOP, kind::NOP, kind::TIMESTAMP, 10, v0, v1, v2, v3, e0, e1, e2, e3] = bytes
+        {
+            return Self {
+                timestamps: Some(Timestamps {
+                    val: u32::from_be_bytes([v0, v1, v2, v3]),
+                    ecr: u32::from_be_bytes([e0, e1, e2, e3]),
+                }),
+                ..Self::default()
+            };
+        }
         let mut options = Self::default();
-        for option in walk(bytes) {
-            match (option.kind, option.data) {
-                (kind::MSS, &[hi, lo]) => options.mss = Some(u16::from_be_bytes([hi, lo])),
-                (kind::WINDOW, &[shift]) => options.wscale = Some(shift.min(MAX_WSCALE)),
-                (kind::SACK_PERM, []) => options.sack_perm = true,
-                (kind::TIMESTAMP, data) => {
-                    options.timestamps = parse_timestamps(data).or(options.timestamps);
+        let mut rest = bytes;
+        loop {
+            rest = match rest {
+                [] | [kind::END, ..] => break,
+                [kind::NOP, rest @ ..] => rest,
+                [kind::MSS, 4, hi, lo, rest @ ..] => {
+                    options.mss = Some(u16::from_be_bytes([*hi, *lo]));
+                    rest
                 }
-                _ => {}
-            }
+                [kind::WINDOW, 3, shift, rest @ ..] => {
+                    options.wscale = Some((*shift).min(MAX_WSCALE));
+                    rest
+                }
+                [kind::SACK_PERM, 2, rest @ ..] => {
+                    options.sack_perm = true;
+                    rest
+                }
+                [kind::TIMESTAMP, 10, v0, v1, v2, v3, e0, e1, e2, e3, rest @ ..] => {
+                    options.timestamps = Some(Timestamps {
+                        val: u32::from_be_bytes([*v0, *v1, *v2, *v3]),
+                        ecr: u32::from_be_bytes([*e0, *e1, *e2, *e3]),
+                    });
+                    rest
+                }
+                // Zero or one would be no length.
+                [_, len, ..] if *len > 1 => match rest.get(usize::from(*len)..) {
+                    Some(rest) => rest,
+                    None => break,
+                },
+                _ => break,
+            };
         }
         options
     }
@@ -121,10 +167,9 @@ impl Options {
     pub fn emit(&self, out: &mut [u8; MAX_LEN]) -> usize {
         let mut at = 0usize;
         let mut word = |bytes: [u8; 4]| {
-            let end = at.wrapping_add(4);
-            if let Some(slot) = out.get_mut(at..end) {
-                slot.copy_from_slice(&bytes);
-                at = end;
+            if let Some(slot) = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+                *slot = bytes;
+                at = at.wrapping_add(4);
             }
         };
 

@@ -10,6 +10,9 @@ pub const HEADER_LEN: usize = 20;
 /// Length of the longest TCP header, in bytes.
 pub const MAX_HEADER_LEN: usize = HEADER_LEN + options::MAX_LEN;
 
+/// Offset of the acknowledgement number from the start of the header, in bytes.
+pub const ACK: usize = 8;
+
 /// Offset of the checksum in the header, in bytes.
 pub const CHECK: u16 = 16;
 
@@ -42,20 +45,21 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Length of the header in bytes that the fixed part `fixed` announces; `None` when it is less
-    /// than the fixed part itself.
-    pub fn header_len_of(fixed: &[u8; HEADER_LEN]) -> Option<usize> {
-        let len = usize::from(fixed[12] >> 4).wrapping_mul(4);
-        (len >= HEADER_LEN).then_some(len)
-    }
-
-    /// Takes a header whose first bytes are those of `header`; `total_len` is the length of the
-    /// whole segment, header and payload, in bytes.
+    /// Reads the header at the start of `bytes`; `total_len` is the length of the whole segment, header
+    /// and payload, in bytes.
     ///
-    /// `None` when the header is longer than the segment, or shorter than a header.
-    pub fn new(header: [u8; MAX_HEADER_LEN], total_len: usize) -> Option<Self> {
-        let header_len = Self::header_len_of(header.first_chunk()?)?;
+    /// `None` when it is cut short, longer than the segment, or shorter than a header.
+    pub fn new(bytes: &[u8], total_len: usize) -> Option<Self> {
+        let fixed = bytes.first_chunk::<HEADER_LEN>()?;
+        let header_len = usize::from(fixed[12] >> 4).wrapping_mul(4);
         let payload_len = total_len.checked_sub(header_len)?;
+        let options = bytes.get(HEADER_LEN..header_len)?;
+        let mut header = [0; MAX_HEADER_LEN];
+        let (to, rest) = header.split_first_chunk_mut()?;
+        *to = *fixed;
+        for (to, from) in rest.iter_mut().zip(options) {
+            *to = *from;
+        }
         Some(Self {
             header,
             header_len,
@@ -223,8 +227,13 @@ pub struct Repr {
 impl Repr {
     /// Writes the header with a zero checksum and returns how many bytes it takes.
     pub fn emit(&self, out: &mut [u8; MAX_HEADER_LEN]) -> usize {
-        let mut opts = [0; options::MAX_LEN];
-        let len = HEADER_LEN.wrapping_add(self.options.emit(&mut opts));
+        let Some((fixed, rest)) = out.split_first_chunk_mut::<HEADER_LEN>() else {
+            return 0;
+        };
+        let options = rest
+            .first_chunk_mut()
+            .map_or(0, |options| self.options.emit(options));
+        let len = HEADER_LEN.wrapping_add(options);
 
         let [s0, s1] = self.src_port.to_be_bytes();
         let [d0, d1] = self.dst_port.to_be_bytes();
@@ -233,12 +242,9 @@ impl Repr {
         let [w0, w1] = self.window.to_be_bytes();
         // At most 15 words: fits the upper half of the byte.
         let doff = len.wrapping_mul(4) as u8;
-        let fixed = [
+        *fixed = [
             s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, doff, self.flags, w0, w1, 0, 0, 0, 0,
         ];
-        for (to, from) in out.iter_mut().zip(fixed.iter().chain(opts.iter())) {
-            *to = *from;
-        }
         len
     }
 }
@@ -267,7 +273,7 @@ mod tests {
         let mut bytes = [0; MAX_HEADER_LEN];
         let len = repr.emit(&mut bytes);
         assert_eq!(len, 40);
-        let segment = Segment::new(bytes, len + 3).unwrap();
+        let segment = Segment::new(&bytes, len + 3).unwrap();
         assert_eq!(segment.src_port(), repr.src_port);
         assert_eq!(segment.dst_port(), repr.dst_port);
         assert_eq!(segment.seq(), repr.seq);
@@ -298,7 +304,7 @@ mod tests {
         bytes[12] = (len as u8 + 20) << 2;
         bytes[len] = 19;
         bytes[len + 1] = 18;
-        let whole = Segment::new(bytes, len + 20 + 10).unwrap();
+        let whole = Segment::new(&bytes, len + 20 + 10).unwrap();
         for (from, part, seq, on) in [
             (0, 10, u32::MAX, repr.flags),
             (0, 4, u32::MAX, flags::ACK | flags::CWR),
@@ -307,7 +313,7 @@ mod tests {
         ] {
             let mut out = [0; MAX_HEADER_LEN];
             assert_eq!(whole.cut(from, part, (1, 2), &mut out), len);
-            let cut = Segment::new(out, len + part).unwrap();
+            let cut = Segment::new(&out, len + part).unwrap();
             assert_eq!((cut.src_port(), cut.dst_port()), (1, 2));
             assert_eq!((cut.seq(), cut.flags()), (seq, on), "{from} {part}");
             assert_eq!((cut.ack(), cut.window()), (401, 9));
@@ -325,7 +331,7 @@ mod tests {
             for total in 0..80 {
                 let header = usize::from(words) * 4;
                 let ok = header >= HEADER_LEN && header <= total;
-                assert_eq!(Segment::new(bytes, total).is_some(), ok, "{words} {total}");
+                assert_eq!(Segment::new(&bytes, total).is_some(), ok, "{words} {total}");
             }
         }
     }
@@ -336,7 +342,7 @@ mod tests {
         bytes[12] = 5 << 4;
         for bits in 0..=255u8 {
             bytes[13] = bits;
-            let segment = Segment::new(bytes, 20).unwrap();
+            let segment = Segment::new(&bytes, 20).unwrap();
             let kinds = [segment.is_syn(), segment.is_syn_ack(), segment.is_ack()];
             assert!(kinds.iter().filter(|kind| **kind).count() <= 1);
             if bits & flags::RST != 0 {

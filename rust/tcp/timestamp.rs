@@ -9,6 +9,7 @@
 use super::{
     options::{self, kind},
     segment::HEADER_LEN,
+    state::COOKIE_LIFE,
 };
 
 const WSCALE: u32 = 0x0f;
@@ -65,6 +66,14 @@ fn check_bits(mss: u16) -> u32 {
 /// Whether an echoed TSval went with a cookie that keeps `mss`.
 pub fn is_for(ecr: u32, mss: u16) -> bool {
     ecr >> MSS_SHIFT & 3 == check_bits(mss)
+}
+
+/// Whether an echoed TSval can be of a SYN,ACK whose cookie is still good at the time `now_ms` of the
+/// clock that it was taken from. Another CPU's may be ahead a little.
+pub fn is_recent(ecr: u32, now_ms: u32) -> bool {
+    const AHEAD_MS: u32 = 1000;
+    let sent = ecr & !MASK;
+    now_ms.wrapping_add(AHEAD_MS).wrapping_sub(sent) <= COOKIE_LIFE * 1000 + MASK + AHEAD_MS
 }
 
 /// Direction of a packet on the original connection.
@@ -138,6 +147,21 @@ pub fn as_summed(value: u32, offset: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_echoed_is_as_young_as_a_cookie() {
+        for now_ms in [0, 5, 200_000, u32::MAX - 3, u32::MAX / 2] {
+            let echoed = |age_ms: u32| {
+                let sent = Extras::default().encode(now_ms.wrapping_sub(age_ms), 1460);
+                is_recent(sent, now_ms)
+            };
+            assert!((0..=COOKIE_LIFE * 1000).step_by(97).all(echoed));
+            assert!(echoed(COOKIE_LIFE * 1000) && echoed(500u32.wrapping_neg()));
+            assert!((COOKIE_LIFE * 1000 + 256..u32::MAX - 1300)
+                .step_by(99_991)
+                .all(|age| !echoed(age)));
+        }
+    }
 
     #[test]
     fn every_extra_survives_the_echo() {
