@@ -8,8 +8,11 @@
 -p tcp -j SYNPROXY --defer;=;OK
 -p tcp -j SYNPROXY --window 1 --timeout 1;=;OK
 -p tcp -j SYNPROXY --window 65535 --timeout 3600;=;OK
+-p tcp -j SYNPROXY --rate 1;=;OK
+-p tcp -j SYNPROXY --rate 10000000;=;OK
+-p tcp -j SYNPROXY --rate 1000 --timeout 30;-p tcp -j SYNPROXY --timeout 30 --rate 1000;OK
 -p tcp -j SYNPROXY --timeout 30 --window 14600 --defer --mss 1460;-p tcp -j SYNPROXY --mss 1460 --defer --window 14600 --timeout 30;OK
--p tcp -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --ecn --defer --window 14600 --timeout 30;=;OK
+-p tcp -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --ecn --defer --window 14600 --timeout 30 --rate 1000;=;OK
 -p tcp -m tcp --dport 80 -m spstate --none -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --timeout 5;=;OK
 -j SYNPROXY;;FAIL
 -p tcp -j SYNPROXY --mss;;FAIL
@@ -18,6 +21,11 @@
 -p tcp -j SYNPROXY --window 65536;;FAIL
 -p tcp -j SYNPROXY --timeout 0;;FAIL
 -p tcp -j SYNPROXY --timeout 4294967297;;FAIL
+-p tcp -j SYNPROXY --rate;;FAIL
+-p tcp -j SYNPROXY --rate 0;;FAIL
+-p tcp -j SYNPROXY --rate 10000001;;FAIL
+-p tcp -j SYNPROXY --rate 4294967297;;FAIL
+-p tcp -j SYNPROXY --rate 1 --rate 1;;FAIL
 -p tcp -j SYNPROXY --mss 1460 --mss 1460;;FAIL
 -p tcp -j SYNPROXY --defer 1;;FAIL
 -p tcp -j SYNPROXY ! --defer;;FAIL

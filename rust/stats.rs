@@ -54,10 +54,12 @@ pub(crate) enum Counter {
     GateFull,
     /// Clients that were refused as they have sent two versions of their data.
     Contradictions,
+    /// SYN,ACKs and resets that were not sent, as there were enough of them.
+    RateLimited,
 }
 
 /// The file's columns, in its order: one for each counter.
-const COLUMNS: [(Counter, &str); 16] = [
+const COLUMNS: [(Counter, &str); 17] = [
     (Counter::Entries, "entries"),
     (Counter::SynReceived, "syn_received"),
     (Counter::CookieInvalid, "cookie_invalid"),
@@ -74,6 +76,7 @@ const COLUMNS: [(Counter, &str); 16] = [
     (Counter::HoldFull, "hold_full"),
     (Counter::GateFull, "gate_full"),
     (Counter::Contradictions, "contradictions"),
+    (Counter::RateLimited, "rate_limited"),
 ];
 
 impl Key for Counter {

@@ -8,7 +8,7 @@
 . "$(dirname "$0")/lib.sh"
 
 plain="-p tcp -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --ecn"
-new="--defer --window 14600 --timeout 5"
+new="--defer --window 14600 --timeout 5 --rate 1000"
 
 # rule -A|-C|-D RULE: in FORWARD.
 # shellcheck disable=SC2086 # a rule is several words
@@ -49,7 +49,8 @@ modprobe xt_SYNPROXY
 ok "the help has the new options" grep -q -e --defer <(help)
 there_and_gone "$plain $new"
 ok "with another timeout, or no window, it is another rule" alone "$plain $new" \
-	"$plain --defer --window 14600 --timeout 6" "$plain --defer --timeout 5"
+	"$plain --defer --window 14600 --timeout 6 --rate 1000" "$plain --defer --timeout 5 --rate 1000"
+ok "or with another rate, or none" alone "$plain --rate 5" "$plain --rate 6" "$plain"
 ok "so it is with a default that is given" alone "$plain --timeout 30" "$plain"
 # shellcheck disable=SC2086 # a rule is several words
 is "a rule is not translated to the synproxy of nft" \
@@ -57,6 +58,7 @@ is "a rule is not translated to the synproxy of nft" \
 
 # From one library to the other.
 ok "the stock library has no --defer" stock unknown --defer
+ok "and no --rate" stock unknown --rate 1
 rule -A "$plain"
 rules >"$tmp/ours"
 listed >"$tmp/listed"
@@ -81,6 +83,7 @@ ok "as revision 1" rule -D "$plain"
 unload
 modprobe -C /dev/null "$in_tree"
 ok "the kernel's module has no --defer" unknown --defer
+ok "and no --rate" unknown --rate 1
 ok "nor has the help" not grep -q -e --defer <(help)
 there_and_gone "$plain"
 rule -A "$plain"

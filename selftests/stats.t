@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 file=/proc/net/stat/xt_synproxy
-columns="entries syn_received cookie_invalid cookie_valid cookie_retrans conn_reopened in_progress opened refused gate_timeouts held syn_retrans icmp_errors hold_full gate_full contradictions"
+columns="entries syn_received cookie_invalid cookie_valid cookie_retrans conn_reopened in_progress opened refused gate_timeouts held syn_retrans icmp_errors hold_full gate_full contradictions rate_limited"
 zeros=$(sed -E "s/[a-z_]+/0/g" <<<"$columns")
 proxy="SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460"
 

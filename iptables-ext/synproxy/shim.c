@@ -21,7 +21,10 @@ void synproxy_save(const void *ip, const struct xt_entry_target *target);
 #define ID(option) __builtin_ctz(XT_SYNPROXY_OPT_ ## option)
 
 /* How many of the options revision 0 lacks: they come first. */
-#define SINCE_V1 3
+#define SINCE_V1 4
+
+/* --rate has no bit, as 0 is no rate. */
+#define ID_RATE 8
 
 static const struct xt_option_entry synproxy_opts[] = {
 	{
@@ -42,6 +45,13 @@ static const struct xt_option_entry synproxy_opts[] = {
 		.type = XTTYPE_UINT32,
 		.min  = 1,
 		.max  = XT_SYNPROXY_TIMEOUT_MAX,
+	},
+	{
+		.name = "rate",
+		.id   = ID_RATE,
+		.type = XTTYPE_UINT32,
+		.min  = 1,
+		.max  = XT_SYNPROXY_RATE_MAX,
 	},
 	{
 		.name = "mss",

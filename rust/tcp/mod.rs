@@ -15,6 +15,7 @@ pub mod hold;
 pub mod icmp;
 pub mod ip;
 pub mod options;
+pub mod rate;
 pub mod sack;
 pub mod segment;
 pub mod state;

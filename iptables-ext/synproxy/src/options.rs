@@ -28,11 +28,22 @@ pub(crate) const HELP_V1: &str = "of clients that wait:
   --defer               a client without a conntrack entry is to wait, too
   --window bytes        the window that it sees (1-65535, default: 10 times the MSS)
   --timeout seconds     how long it may wait for a verdict (1-3600, default: 30)
+of all clients of the namespace:
+  --rate number         SYN,ACKs and resets that they get a second (1-10000000,
+                        default: no limit); rules with a rate share it
 ";
 
-/// The parameters once the option with this `id` has been added. Ids are the numbers of bits
-/// (`synproxy_opts` in `shim.c`); `None` if there is no such option, or no room for the value.
+/// The id of `--rate`, which has no bit.
+const RATE: u32 = 8;
+
+/// The parameters once the option with this `id` has been added. Ids are the numbers of bits, if
+/// there is one (`synproxy_opts` in `shim.c`); `None` if there is no such option, or no room for the
+/// value.
 pub(crate) fn parse(mut info: Info, id: u32, value: u32) -> Option<Info> {
+    if id == RATE {
+        info.rate = value;
+        return Some(info);
+    }
     let bit = 1u32.checked_shl(id)?;
     match bit {
         MSS => info.mss = value.try_into().ok()?,
@@ -59,7 +70,7 @@ pub(crate) fn from_v0(info: nf_synproxy_info) -> Info {
 /// The parameters of revision 1 as those of revision 0; `None` if that has no place for them.
 pub(crate) fn to_v0(info: Info) -> Option<nf_synproxy_info> {
     let new = DEFER | WINDOW | TIMEOUT;
-    (u32::from(info.options) & new == 0).then_some(nf_synproxy_info {
+    (u32::from(info.options) & new == 0 && info.rate == 0).then_some(nf_synproxy_info {
         options: info.options,
         wscale: info.wscale,
         mss: info.mss,
@@ -79,19 +90,21 @@ pub(crate) fn save(info: &Info) -> String {
 /// `start`, and each option that was given between `before` and `after`. The order is that of the
 /// library that comes with iptables.
 fn written(info: &Info, start: &str, before: &str, after: &str) -> String {
+    let has = |bit| u32::from(info.options) & bit != 0;
     let options = [
-        (SACK_PERM, "sack-perm", None),
-        (TIMESTAMP, "timestamp", None),
-        (WSCALE, "wscale", Some(u32::from(info.wscale))),
-        (MSS, "mss", Some(u32::from(info.mss))),
-        (ECN, "ecn", None),
-        (DEFER, "defer", None),
-        (WINDOW, "window", Some(u32::from(info.window))),
-        (TIMEOUT, "timeout", Some(info.timeout)),
+        (has(SACK_PERM), "sack-perm", None),
+        (has(TIMESTAMP), "timestamp", None),
+        (has(WSCALE), "wscale", Some(u32::from(info.wscale))),
+        (has(MSS), "mss", Some(u32::from(info.mss))),
+        (has(ECN), "ecn", None),
+        (has(DEFER), "defer", None),
+        (has(WINDOW), "window", Some(u32::from(info.window))),
+        (has(TIMEOUT), "timeout", Some(info.timeout)),
+        (info.rate != 0, "rate", Some(info.rate)),
     ];
     let mut text = String::from(start);
-    for (bit, name, value) in options {
-        if u32::from(info.options) & bit == 0 {
+    for (is_given, name, value) in options {
+        if !is_given {
             continue;
         }
         // A String takes all that is written to it.
@@ -109,7 +122,7 @@ mod tests {
     use core::mem::{offset_of, size_of};
 
     /// As in `shim.c`: id, name, and whether there is a value.
-    const OPTIONS: [(u32, &str, bool); 8] = [
+    const OPTIONS: [(u32, &str, bool); 9] = [
         (0, "mss", true),
         (1, "wscale", true),
         (2, "sack-perm", false),
@@ -118,6 +131,7 @@ mod tests {
         (5, "defer", false),
         (6, "window", true),
         (7, "timeout", true),
+        (8, "rate", true),
     ];
 
     /// The parameters of a rule, from its options as they stand in the rule.
@@ -141,7 +155,7 @@ mod tests {
 
     /// Every set of options.
     fn rules() -> impl Iterator<Item = Info> {
-        (0..256u32).map(|set| {
+        (0..512u32).map(|set| {
             OPTIONS
                 .into_iter()
                 .filter(|(id, _, _)| set & (1 << id) != 0)
@@ -151,7 +165,7 @@ mod tests {
         })
     }
 
-    fn bytes(info: &Info) -> (u8, u8, u16, u16, u16, u32, [u32; 5]) {
+    fn bytes(info: &Info) -> (u8, u8, u16, u16, u16, u32, u32, [u32; 4]) {
         let Info {
             options,
             wscale,
@@ -159,16 +173,19 @@ mod tests {
             window,
             reserved0,
             timeout,
+            rate,
             reserved,
         } = *info;
-        (options, wscale, mss, window, reserved0, timeout, reserved)
+        (
+            options, wscale, mss, window, reserved0, timeout, rate, reserved,
+        )
     }
 
     #[test]
     fn the_parameters_are_where_the_kernel_looks_for_them() {
         assert_eq!(size_of::<nf_synproxy_info>(), 4);
         assert_eq!(size_of::<Info>(), 32);
-        assert_eq!(offset_of!(Info, timeout), 8);
+        assert_eq!((offset_of!(Info, timeout), offset_of!(Info, rate)), (8, 12));
         assert_eq!(
             (offset_of!(Info, wscale), offset_of!(Info, mss)),
             (
@@ -178,15 +195,18 @@ mod tests {
         );
         let all = rule(
             "--mss 1460 --wscale 7 --sack-perm --timestamp --ecn \
-             --defer --window 14600 --timeout 30",
+             --defer --window 14600 --timeout 30 --rate 1000",
         );
-        assert_eq!(bytes(&all), (0xff, 7, 1460, 14600, 0, 30, [0; 5]));
+        assert_eq!(bytes(&all), (0xff, 7, 1460, 14600, 0, 30, 1000, [0; 4]));
     }
 
     #[test]
     fn the_limits_have_room() {
-        let all = rule("--mss 65535 --wscale 14 --window 65535 --timeout 3600");
-        assert_eq!(bytes(&all), (0xc3, 14, 65535, 65535, 0, 3600, [0; 5]));
+        let all = rule("--mss 65535 --wscale 14 --window 65535 --timeout 3600 --rate 10000000");
+        assert_eq!(
+            bytes(&all),
+            (0xc3, 14, 65535, 65535, 0, 3600, 10_000_000, [0; 4])
+        );
     }
 
     #[test]
@@ -220,11 +240,14 @@ mod tests {
 
     #[test]
     fn what_is_new_is_written_behind_it() {
-        let info = rule("--timeout 5 --window 4096 --defer --mss 1460");
-        assert_eq!(save(&info), " --mss 1460 --defer --window 4096 --timeout 5");
+        let info = rule("--rate 9 --timeout 5 --window 4096 --defer --mss 1460");
+        assert_eq!(
+            save(&info),
+            " --mss 1460 --defer --window 4096 --timeout 5 --rate 9"
+        );
         assert_eq!(
             print(&info),
-            " SYNPROXY mss 1460 defer window 4096 timeout 5 "
+            " SYNPROXY mss 1460 defer window 4096 timeout 5 rate 9 "
         );
     }
 
@@ -238,10 +261,10 @@ mod tests {
         for info in rules() {
             match to_v0(info) {
                 Some(v0) => {
-                    assert_eq!(info.options & 0xe0, 0);
+                    assert_eq!((info.options & 0xe0, info.rate), (0, 0));
                     assert_eq!(bytes(&from_v0(v0)), bytes(&info));
                 }
-                None => assert_ne!(info.options & 0xe0, 0),
+                None => assert_ne!((info.options & 0xe0, info.rate), (0, 0)),
             }
         }
     }
@@ -256,7 +279,7 @@ mod tests {
 
     #[test]
     fn what_is_no_option_is_not_invented() {
-        assert!(parse(Info::default(), 8, 0).is_none());
+        assert!(parse(Info::default(), 9, 0).is_none());
         assert!(parse(Info::default(), 32, 0).is_none());
     }
 }

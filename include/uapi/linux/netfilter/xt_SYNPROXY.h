@@ -21,6 +21,9 @@
 /* How long a client may wait, in seconds; the default is 30. */
 #define XT_SYNPROXY_TIMEOUT_MAX		3600
 
+/* SYN,ACKs and resets a second; by default there is no limit. */
+#define XT_SYNPROXY_RATE_MAX		10000000
+
 /**
  * struct xt_synproxy_info - the target "SYNPROXY", revision 1
  * @options: bits XT_SYNPROXY_OPT_*
@@ -30,6 +33,8 @@
  * @reserved0: 0
  * @timeout: how long it may wait for a verdict, in seconds, 1 to
  *	XT_SYNPROXY_TIMEOUT_MAX
+ * @rate: how many SYN,ACKs and resets a second all rules of the namespace that
+ *	have a rate may send to clients, 1 to XT_SYNPROXY_RATE_MAX; 0: no limit
  * @reserved: 0, for options to come
  *
  * All in host byte order; what a clear bit is about is ignored. It begins like
@@ -43,7 +48,8 @@ struct xt_synproxy_info {
 	__u16 window;
 	__u16 reserved0;
 	__u32 timeout;
-	__u32 reserved[5];
+	__u32 rate;
+	__u32 reserved[4];
 };
 
 #endif /* _XT_SYNPROXY_H */
