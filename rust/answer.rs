@@ -4,17 +4,67 @@
 
 use crate::{
     netfilter::{
-        conntrack::{Tracked, DEFAULT_ZONE},
+        conntrack::{ConnRef, Tracked},
         cookie::Flow,
-        route::Routed,
-        skb::{OwnedSkb, SkBuff},
-        tcp_clock_ms, Net,
+        hook::Verdict,
+        ktime_get_ns, pernet,
+        skb::SkBuff,
+        tcp_clock_ms,
+        xtables::Place,
+        Net,
     },
+    relay::Relay,
     stats::{self, Counter},
-    tcp::{handshake, Offer, Repr, Rule, Segment, Waiting},
+    tcp::{handshake, rate::Rate, Offer, Repr, Rule, Segment, Waiting},
 };
 use core::net::SocketAddr;
-use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
+
+/// What the rules of a namespace that have a rate share: when the next packet for a client is due.
+pub(crate) struct Bucket {
+    due_ns: Atomic<u64>,
+}
+
+impl Bucket {
+    /// How often a CPU tries. Another one has taken something whenever it fails.
+    const TRIES: usize = 32;
+
+    /// A full one.
+    pub(crate) fn new() -> Self {
+        Self {
+            due_ns: Atomic::new(0),
+        }
+    }
+
+    /// Takes one out. Not when there is a crowd at it: a limit has to hold then above all, and clients
+    /// ask again.
+    fn take(&self, rate: Rate) -> bool {
+        let now = ktime_get_ns();
+        let mut due = self.due_ns.load(Relaxed);
+        for _ in 0..Self::TRIES {
+            let Some(next) = rate.take(due, now) else {
+                return false;
+            };
+            match self.due_ns.cmpxchg(due, next, Relaxed) {
+                Ok(_) => return true,
+                Err(seen) => due = seen,
+            }
+        }
+        false
+    }
+}
+
+/// Whether `rule` has one more packet sent to a client.
+fn may_send(net: &Net, rule: &Rule) -> bool {
+    let Some(rate) = rule.rate() else {
+        return true;
+    };
+    let may = pernet::state::<Relay>(net).bucket.take(rate);
+    if !may {
+        stats::count(net, Counter::RateLimited);
+    }
+    may
+}
 
 /// How a packet for the client stands to conntrack.
 enum As {
@@ -25,21 +75,51 @@ enum As {
     Untracked,
 }
 
-/// Answers a SYN that conntrack knows nothing of. The window is closed: nobody looks at data before
-/// the server is there.
-pub(crate) fn immediate(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule) {
-    answer(net, skb, syn, rule, 0, As::Untracked);
+/// Answers a SYN that conntrack knows nothing of: the packet becomes the answer. The window is closed:
+/// nobody looks at data before the server is there.
+pub(crate) fn immediate(net: &Net, skb: &mut SkBuff, syn: &Segment, rule: &Rule) -> Verdict {
+    answer(net, skb, syn, rule, 0, As::Untracked)
 }
 
 /// Answers a SYN whose client is to wait. A fresh entry goes with it. The window is what the engine is
 /// to see.
-pub(crate) fn deferred(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule) {
-    answer(net, skb, syn, rule, rule.window(), As::Reply);
+pub(crate) fn deferred(net: &Net, skb: &mut SkBuff, syn: &Segment, rule: &Rule) -> Verdict {
+    answer(net, skb, syn, rule, rule.window(), As::Reply)
 }
 
 /// The same for a SYN whose entry has just been deleted.
-pub(crate) fn deferred_untracked(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule) {
-    answer(net, skb, syn, rule, rule.window(), As::Untracked);
+pub(crate) fn deferred_untracked(
+    net: &Net,
+    skb: &mut SkBuff,
+    syn: &Segment,
+    rule: &Rule,
+) -> Verdict {
+    answer(net, skb, syn, rule, rule.window(), As::Untracked)
+}
+
+/// Answers a SYN at a rule in PREROUTING; the packet is the answer then, if it can be turned round.
+pub(crate) fn early(skb: &mut SkBuff, place: Place<'_>, syn: &Segment, rule: &Rule) -> Verdict {
+    let window = if rule.defers() { rule.window() } else { 0 };
+    let (net, family) = (place.net, place.family);
+    stats::count(net, Counter::SynReceived);
+    if !may_send(net, rule) {
+        return Verdict::Drop;
+    }
+    let offer = Offer::of(syn, rule);
+    let Some(cookie) = skb.cookie(family, place.thoff, offer.mss) else {
+        return Verdict::Drop;
+    };
+    let repr = handshake::answer(syn, rule, &offer, cookie, window, tcp_clock_ms());
+    if skb.turn_round(net, family, &repr).is_ok() {
+        return Verdict::SendBack;
+    }
+    let Some(flow) = client_flow(skb, syn) else {
+        return Verdict::Drop;
+    };
+    match skb.find_route(net) {
+        Ok(()) => send_back(net, skb, &flow, &repr, As::Untracked),
+        Err(_) => Verdict::Drop,
+    }
 }
 
 /// The connection of `skb` as its client sees it: before any translation of addresses, so that a
@@ -55,51 +135,58 @@ pub(crate) fn client_flow(skb: &SkBuff, segment: &Segment) -> Option<Flow> {
     })
 }
 
-/// Conntrack's zone in which that connection is. An INVALID packet has lost it.
-pub(crate) fn client_zone(skb: &SkBuff) -> u16 {
-    match skb.tracked() {
-        Tracked::Yes { ct, .. } => ct.zone_id(),
-        _ => DEFAULT_ZONE,
-    }
-}
-
 /// The client that sent `ack`, if it brings a cookie of ours back.
 pub(crate) fn client(skb: &SkBuff, ack: &Segment) -> Option<Waiting> {
+    if !handshake::may_bring_cookie(ack, tcp_clock_ms()) {
+        return None;
+    }
     let flow = client_flow(skb, ack)?;
     handshake::accept(ack, |seq| flow.check(seq, ack.ack()))
 }
 
-fn answer(net: &Net, skb: &SkBuff, syn: &Segment, rule: &Rule, window: u16, how: As) {
+fn answer(
+    net: &Net,
+    skb: &mut SkBuff,
+    syn: &Segment,
+    rule: &Rule,
+    window: u16,
+    how: As,
+) -> Verdict {
     let Some(flow) = client_flow(skb, syn) else {
-        return;
+        return Verdict::Drop;
     };
     stats::count(net, Counter::SynReceived);
+    if !may_send(net, rule) {
+        return Verdict::Drop;
+    }
     let offer = Offer::of(syn, rule);
     let Some(cookie) = flow.cookie(syn.seq(), offer.mss) else {
-        return;
+        return Verdict::Drop;
     };
     let repr = handshake::answer(syn, rule, &offer, cookie, window, tcp_clock_ms());
-    // A SYN,ACK that cannot be sent is as good as lost: the client sends its SYN again.
-    let _ = send_back(net, skb, &flow, &repr, how);
+    send_back(net, skb, &flow, &repr, how)
 }
 
-/// Resets the client that sent `segment`.
-pub(crate) fn reset(net: &Net, skb: &SkBuff, segment: &Segment) {
-    let Some(flow) = client_flow(skb, segment) else {
-        return;
-    };
-    // A reset that cannot be sent is as good as lost: the client's next packet gets another.
-    let _ = send_back(net, skb, &flow, &handshake::reset(segment), As::Untracked);
-}
-
-/// Sends `repr` to the client of `flow`, which has sent `skb`.
-fn send_back(net: &Net, skb: &SkBuff, flow: &Flow, repr: &Repr, how: As) -> Result {
-    let out = OwnedSkb::tcp(net, flow.server, flow.client, repr, skb.manner())?;
-    let mut out = Routed::new(net, out, skb)?;
-    match (how, skb.tracked()) {
-        (As::Reply, Tracked::Yes { ct, .. }) => out.attach_reply(ct),
-        _ => out.untrack(),
+/// Resets the client that sent `segment`, if `rule` lets it: the packet becomes the reset.
+pub(crate) fn reset(net: &Net, skb: &mut SkBuff, segment: &Segment, rule: &Rule) -> Verdict {
+    if !may_send(net, rule) {
+        return Verdict::Drop;
     }
-    out.send(net);
-    Ok(())
+    match client_flow(skb, segment) {
+        Some(flow) => send_back(net, skb, &flow, &handshake::reset(segment), As::Untracked),
+        None => Verdict::Drop,
+    }
+}
+
+/// Makes `skb`, which the client of `flow` has sent, `repr` for that client.
+fn send_back(net: &Net, skb: &mut SkBuff, flow: &Flow, repr: &Repr, how: As) -> Verdict {
+    let reply: Option<ConnRef> = match (how, skb.tracked()) {
+        (As::Reply, Tracked::Yes { ct, .. }) => Some(ct.into()),
+        _ => None,
+    };
+    // What cannot be sent is as good as lost: the client sends its packet again.
+    match skb.recast(net, (flow.server, flow.client), repr, reply.as_deref()) {
+        Ok(()) => Verdict::Send,
+        Err(_) => Verdict::Drop,
+    }
 }

@@ -90,13 +90,19 @@ pub(crate) fn phase(ct: &Conn) -> Phase {
         return Phase::None;
     };
     // The status first: who sees its bits sees the words that were stored before.
+    let (seq_adjust, seqadj) = (ct.is(Status::SeqAdjust), ct.has_seqadj());
+    let words_now = words.load();
+    // Most of the others are open.
+    if seq_adjust && seqadj {
+        return Phase::open(words_now);
+    }
     let marks = Marks {
-        seq_adjust: ct.is(Status::SeqAdjust),
+        seq_adjust,
         fixed_timeout: ct.is(Status::FixedTimeout),
-        seqadj: ct.has_seqadj(),
+        seqadj,
         expires: ct.expires(),
     };
-    let phase = Phase::of(Some(words.load()), marks);
+    let phase = Phase::of(Some(words_now), marks);
     match phase {
         // Its client, or an operator, has ended it.
         Phase::Waiting(_) | Phase::Refused(_) if ct.is(Status::Dying) || ct.is_closed() => {
@@ -190,7 +196,8 @@ pub(crate) fn enter(skb: &mut SkBuff, place: Place<'_>, ack: &Segment, rule: &Ru
     };
     let state = pernet::state::<Relay>(net);
     // Its connection is being opened; the hook that holds may have seen the packet before that began.
-    let passing = Whose::Passing(&flow, answer::client_zone(skb));
+    let zone = skb.zone();
+    let passing = Whose::Passing(&flow, zone.id());
     if state.pending.client(passing).is_some() {
         hold::opening(net, passing, skb, place.thoff, ack);
         return Verdict::Drop;
@@ -200,33 +207,18 @@ pub(crate) fn enter(skb: &mut SkBuff, place: Place<'_>, ack: &Segment, rule: &Ru
         stats::count(net, Counter::CookieInvalid);
         return Verdict::Drop;
     };
-    stats::count(net, Counter::CookieValid);
-    let waiting = Waiting {
-        budget: rule.window().into(),
-        ..waiting
-    };
-    let life = rule.timeout().saturating_add(COOKIE_LIFE);
-    if !state.gate.enter(life) {
-        stats::count(net, Counter::GateFull);
-        return Verdict::Drop;
-    }
-    let held = state.pending.admit(passing, || {
+    match admit(net, passing, rule, waiting, |words, life| {
         if skb.is_tracked() {
-            conntrack::hold(skb, waiting.pack(), life)
+            conntrack::hold(skb, words, life)
         } else {
-            conntrack::make(net, &flow, waiting.pack(), life)
+            conntrack::make(net, &zone, &flow, words, life)
         }
-    });
-    match held {
+    }) {
         Ok(()) => {
-            stats::count(net, Counter::InProgress);
             hold::again(net, skb, &flow, place.thoff, ack);
             Verdict::Consume
         }
         Err(_) => {
-            state
-                .gate
-                .count(|census, now_ms| census.leave(now_ms, life));
             // Another CPU's entry was faster, of the client's ACK for instance: the data comes in again,
             // and belongs to that, or to what has become of it. Not what conntrack gives no entry: it
             // would come in for ever.
@@ -241,10 +233,40 @@ pub(crate) fn enter(skb: &mut SkBuff, place: Place<'_>, ack: &Segment, rule: &Ru
     }
 }
 
+/// Lets the client `waiting` in if there is room, and `make` makes its entry.
+fn admit(
+    net: &Net,
+    client: Whose<'_>,
+    rule: &Rule,
+    waiting: Waiting,
+    make: impl FnOnce([u32; 3], u32) -> Result,
+) -> Result {
+    stats::count(net, Counter::CookieValid);
+    let waiting = Waiting {
+        budget: rule.window().into(),
+        ..waiting
+    };
+    let life = rule.timeout().saturating_add(COOKIE_LIFE);
+    let state = pernet::state::<Relay>(net);
+    let gate = &state.gate;
+    if !gate.enter(life) {
+        stats::count(net, Counter::GateFull);
+        return Err(ENOSPC);
+    }
+    let made = state.pending.admit(client, || make(waiting.pack(), life));
+    match made {
+        Ok(()) => stats::count(net, Counter::InProgress),
+        Err(_) => gate.count(|census, now_ms| census.leave(now_ms, life)),
+    }
+    made
+}
+
 /// A verdict that comes too late: the client learns that there will be no connection.
-pub(crate) fn refuse(net: &Net, skb: &SkBuff, segment: &Segment) {
+pub(crate) fn refuse(net: &Net, skb: &mut SkBuff, segment: &Segment, rule: &Rule) -> Verdict {
     stats::count(net, Counter::Refused);
     if segment.is_ack() {
-        answer::reset(net, skb, segment);
+        answer::reset(net, skb, segment, rule)
+    } else {
+        Verdict::Drop
     }
 }

@@ -383,46 +383,56 @@ impl Hook for Sift {
         (point::FORWARD, PRI_BEFORE_MANGLE),
     ];
 
+    #[inline]
     fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
-        let net = place.net;
-        let ct = match skb.tracked() {
-            Tracked::Yes {
-                ct,
-                direction: Direction::Original,
-                related: false,
-            } if !gate::is_idle(net) => ct,
-            _ => return Verdict::Accept,
-        };
-        let phase = gate::phase(ct);
-        let waiting = match phase {
-            Phase::Waiting(waiting) => waiting,
-            Phase::Gone => {
-                // Ended by this very packet, a reset: it may get no further than to the engine.
-                gate::take(net, ct);
-                return Verdict::Accept;
-            }
-            _ => return Verdict::Accept,
-        };
-        let Some((thoff, segment)) = skb.segment(place.family) else {
-            return Verdict::Drop;
-        };
-        if Span::of(&segment).len == 0 || gate::is_new_syn(&phase, &segment) {
+        // Most packets are of nobody who waits, and come here all the same.
+        match skb.tracked() {
+            Tracked::Yes { .. } if !gate::is_idle(place.net) => sift(skb, place),
+            _ => Verdict::Accept,
+        }
+    }
+}
+
+/// What the hook in front of the engine does while somebody waits.
+fn sift(skb: &SkBuff, place: Place<'_>) -> Verdict {
+    let net = place.net;
+    let Tracked::Yes {
+        ct,
+        direction: Direction::Original,
+        related: false,
+    } = skb.tracked()
+    else {
+        return Verdict::Accept;
+    };
+    let phase = gate::phase(ct);
+    let waiting = match phase {
+        Phase::Waiting(waiting) => waiting,
+        Phase::Gone => {
+            // Ended by this very packet, a reset: it may get no further than to the engine.
+            gate::take(net, ct);
             return Verdict::Accept;
         }
-        if !skb.tcp_checksum_ok(place.family, thoff) {
-            return Verdict::Drop;
-        }
-        let waiting = handshake::may_correct(&waiting, &segment)
-            .then(|| answer::client(skb, &segment))
-            .flatten()
-            // Most often it was right: what is held stays.
-            .filter(|right| right.client_isn != waiting.client_isn)
-            .and_then(|right| gate::correct(net, ct, &waiting, &right))
-            .unwrap_or(waiting);
-        match handshake::span(&waiting, &segment) {
-            Some(_) => Verdict::Accept,
-            None => Verdict::Drop,
-        }
+        _ => return Verdict::Accept,
+    };
+    let Some((thoff, segment)) = skb.segment(place.family) else {
+        return Verdict::Drop;
+    };
+    if Span::of(&segment).len == 0 || gate::is_new_syn(&phase, &segment) {
+        return Verdict::Accept;
+    }
+    if !skb.tcp_checksum_ok(place.family, thoff) {
+        return Verdict::Drop;
+    }
+    let waiting = handshake::may_correct(&waiting, &segment)
+        .then(|| answer::client(skb, &segment))
+        .flatten()
+        // Most often it was right: what is held stays.
+        .filter(|right| right.client_isn != waiting.client_isn)
+        .and_then(|right| gate::correct(net, ct, &waiting, &right))
+        .unwrap_or(waiting);
+    match handshake::span(&waiting, &segment) {
+        Some(_) => Verdict::Accept,
+        None => Verdict::Drop,
     }
 }
 
@@ -435,52 +445,70 @@ impl Hook for Hold {
         (point::FORWARD, PRI_BEHIND_MANGLE),
     ];
 
+    // As above.
+    #[inline]
     fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
-        let net = place.net;
-        let is_idle = gate::is_idle(net);
-        let at = match skb.tracked() {
-            Tracked::No if !is_idle => At::NoEntry,
-            // When nobody waits any more, an engine may still have packets of somebody who did.
-            Tracked::Yes {
-                ct,
-                direction: Direction::Original,
-                related: false,
-            } if !is_idle || ct.is(Status::Dying) || !ct.is(Status::Confirmed) => {
-                match gate::phase(ct) {
-                    Phase::Waiting(client) => {
-                        let Some((thoff, segment)) = good_segment(skb, place) else {
-                            return Verdict::Accept;
-                        };
-                        if !waiting(net, ct, &client, skb, thoff, &segment) {
-                            return Verdict::Drop;
-                        }
-                        // Unless it was chosen at this moment, on another CPU.
-                        match gate::phase(ct) {
-                            Phase::Gone => At::Replaced(ct),
-                            _ => return Verdict::Accept,
-                        }
-                    }
-                    Phase::Gone => {
-                        // A reset of its client, or an operator, has ended it.
-                        gate::take(net, ct);
-                        At::Replaced(ct)
-                    }
-                    Phase::None if !ct.is(Status::Confirmed) => At::Replaced(ct),
-                    Phase::Opening { .. } => At::Entry(ct),
-                    _ => return Verdict::Accept,
-                }
+        match skb.tracked() {
+            Tracked::Untracked => Verdict::Accept,
+            Tracked::No if gate::is_idle(place.net) && !was_just_used(place.net) => Verdict::Accept,
+            Tracked::Yes { ct, .. } if gate::is_idle(place.net) && ct.is_in_use() => {
+                Verdict::Accept
             }
-            _ => return Verdict::Accept,
-        };
-        let Some((thoff, segment)) = good_segment(skb, place) else {
-            return Verdict::Accept;
-        };
-        if late(net, skb, place.family, &at, thoff, &segment) {
-            Verdict::Consume
-        } else {
-            // What a client without data says means nothing to the server before it has answered.
-            Verdict::Accept
+            _ => hold(skb, place),
         }
+    }
+}
+
+fn was_just_used(net: &Net) -> bool {
+    pernet::state::<Relay>(net).pending.was_just_used()
+}
+
+/// What the hook behind it does with a packet that may be of somebody who waits, or did.
+fn hold(skb: &SkBuff, place: Place<'_>) -> Verdict {
+    let net = place.net;
+    let is_idle = gate::is_idle(net);
+    let at = match skb.tracked() {
+        Tracked::No => At::NoEntry,
+        // When nobody waits any more, an engine may still have packets of somebody who did.
+        Tracked::Yes {
+            ct,
+            direction: Direction::Original,
+            related: false,
+        } if !is_idle || !ct.is_in_use() => {
+            match gate::phase(ct) {
+                Phase::Waiting(client) => {
+                    let Some((thoff, segment)) = good_segment(skb, place) else {
+                        return Verdict::Accept;
+                    };
+                    if !waiting(net, ct, &client, skb, thoff, &segment) {
+                        return Verdict::Drop;
+                    }
+                    // Unless it was chosen at this moment, on another CPU.
+                    match gate::phase(ct) {
+                        Phase::Gone => At::Replaced(ct),
+                        _ => return Verdict::Accept,
+                    }
+                }
+                Phase::Gone => {
+                    // A reset of its client, or an operator, has ended it.
+                    gate::take(net, ct);
+                    At::Replaced(ct)
+                }
+                Phase::None if !ct.is(Status::Confirmed) => At::Replaced(ct),
+                Phase::Opening { .. } => At::Entry(ct),
+                _ => return Verdict::Accept,
+            }
+        }
+        _ => return Verdict::Accept,
+    };
+    let Some((thoff, segment)) = good_segment(skb, place) else {
+        return Verdict::Accept;
+    };
+    if late(net, skb, place.family, &at, thoff, &segment) {
+        Verdict::Consume
+    } else {
+        // What a client without data says means nothing to the server before it has answered.
+        Verdict::Accept
     }
 }
 
@@ -510,7 +538,7 @@ fn late(
     };
     // First: when it has just arrived there is an entry.
     if passing.is_some_and(|flow| {
-        let whose = Whose::Passing(&flow, answer::client_zone(skb));
+        let whose = Whose::Passing(&flow, skb.zone().id());
         opening(net, whose, skb, thoff, segment)
     }) {
         return true;

@@ -11,6 +11,7 @@ use kernel::prelude::*;
 
 mod answer;
 mod coexist;
+mod early;
 mod gate;
 mod hold;
 pub mod netfilter;

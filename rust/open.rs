@@ -18,7 +18,7 @@ use crate::{
     netfilter::{
         conntrack::{self, Conn, ConnRef, Status},
         cookie::Flow,
-        hook::Verdict,
+        hook::{Place as HookPlace, Verdict},
         nat, pernet,
         route::{Route, Routed},
         skb::{Manner, OwnedSkb, SkBuff},
@@ -145,7 +145,8 @@ fn connect(
     pending::unanswered(
         net,
         Unanswered {
-            route: out.route().ok_or(EINVAL)?,
+            route: out.route(),
+            came_by: None,
             ct,
             syn: syn.repr,
             manner,
@@ -157,11 +158,55 @@ fn connect(
     Ok(())
 }
 
+/// Our SYN has come in, and been given its entry `ct`: what it brings goes there, and is not for the
+/// server.
+pub(crate) fn came_in(skb: &mut SkBuff, place: HookPlace<'_>, ct: &Conn) -> Result {
+    let (thoff, segment) = skb.segment(place.family).ok_or(EINVAL)?;
+    let words = ct.synproxy().ok_or(EINVAL)?;
+    if !segment.is_syn() || !ct.has_seqadj() || words.load() != [0; 3] {
+        return Err(EINVAL);
+    }
+    let (proxy_isn, syn) = handshake::unload(&segment);
+    words.store([proxy_isn, syn.timestamp, syn.repr.seq]);
+    for rewrite in handshake::unloading(&segment).into_iter().flatten() {
+        skb.rewrite(thoff, &segment, rewrite)?;
+    }
+    pending::unanswered(
+        place.net,
+        Unanswered {
+            route: None,
+            came_by: Some(skb.device_index()),
+            ct: ct.into(),
+            syn: syn.repr,
+            manner: skb.manner(),
+            backoff: Backoff::new(tcp_clock_ms()),
+        },
+        None,
+    )
+}
+
+/// Whether our SYN for the entry `ct` has come in; then `skb`, which is it, knows the way from now on.
+pub(crate) fn comes_in(net: &Net, ct: &Conn, skb: &SkBuff) -> bool {
+    pernet::state::<Relay>(net)
+        .pending
+        .change(ct, |pending| match &mut pending.syn {
+            Some(syn) if syn.came_by.is_some() => {
+                syn.route = skb.route();
+                true
+            }
+            _ => false,
+        })
+        .unwrap_or(false)
+}
+
 /// A SYN of ours that the server has not answered.
 #[derive(Clone)]
 pub(crate) struct Unanswered {
     ct: ConnRef,
-    route: Route,
+    /// How it went to the server: to tell the VRF, for what is sent by OUTPUT.
+    route: Option<Route>,
+    /// The index of the device by which it came in, if it did.
+    came_by: Option<u32>,
     syn: Repr,
     manner: Manner,
     backoff: Backoff,
@@ -176,6 +221,8 @@ const MARGIN_S: u32 = 10;
 pub(crate) struct Answered {
     pub(crate) held: Option<Queue>,
     pub(crate) manner: Option<Manner>,
+    /// By which device the SYN has come in, if it did: so does what follows.
+    pub(crate) came_by: Option<u32>,
 }
 
 /// The server, or somebody on the way, has answered the SYN of `ct`.
@@ -183,7 +230,8 @@ pub(crate) fn answered(net: &Net, ct: &Conn) -> Answered {
     match pernet::state::<Relay>(net).pending.remove_answered(ct) {
         Some(pending) => Answered {
             held: pending.held,
-            manner: pending.syn.map(|syn| syn.manner),
+            manner: pending.syn.as_ref().map(|syn| syn.manner),
+            came_by: pending.syn.and_then(|syn| syn.came_by),
         },
         None => Answered::default(),
     }
@@ -218,10 +266,14 @@ impl Unanswered {
         self.ct.prolong((wait_ms / 1000).saturating_add(MARGIN_S));
         let flow = self.ct.flow();
         let mut out = OwnedSkb::tcp(net, flow.client, flow.server, &self.syn, self.manner)?;
-        conntrack::track_as(net, &mut out, &self.ct)?;
-        let out = Routed::near(net, out, &self.route)?;
+        if let Some(device) = self.came_by {
+            out.prepare_received_syn(net, &self.ct.zone())?;
+            out.receive_by(net, device)?;
+        } else {
+            conntrack::track_as(net, &mut out, &self.ct)?;
+            Routed::near(net, out, self.route.as_ref().ok_or(EINVAL)?)?.send(net);
+        }
         stats::count(net, Counter::SynRetrans);
-        out.send(net);
         Ok(())
     }
 
@@ -238,7 +290,7 @@ impl Unanswered {
         self.ct.delete();
         stats::count(net, Counter::Refused);
         let out = aborted(net, &flow, proxy_isn, client_isn, self.manner)?;
-        let mut out = Routed::near(net, out, &self.route)?;
+        let mut out = Routed::near(net, out, self.route.as_ref().ok_or(EINVAL)?)?;
         out.untrack();
         out.send(net);
         Ok(())

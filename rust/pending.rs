@@ -55,10 +55,11 @@ pub(crate) struct Pending {
 pub(crate) struct Table {
     #[pin]
     inner: LockBh<Inner>,
-    /// Whether there were none last, and whether one was between two entries, so that who is not
-    /// concerned takes no lock.
+    /// Whether there were none last, whether one was between two entries, and whether a packet may come in
+    /// again, so that who is not concerned takes no lock.
     empty: Atomic<bool>,
     passes: Atomic<bool>,
+    retries: Atomic<bool>,
 }
 
 /// A client on its way from one entry to the other.
@@ -310,6 +311,7 @@ impl Table {
         pin_init!(Self {
             inner <- new_lock_bh!(Inner::new()),
             passes: Atomic::new(false),
+            retries: Atomic::new(false),
             empty: Atomic::new(true),
         })
     }
@@ -320,14 +322,20 @@ impl Table {
             let passes = !inner.passing.is_empty();
             self.passes.store(passes, Relaxed);
             self.empty
-                .store(inner.clients.is_empty() && !passes && inner.retries == 0, Relaxed);
+                .store(inner.clients.is_empty() && !passes, Relaxed);
+            self.retries.store(inner.retries != 0, Relaxed);
             result
         })
     }
 
-    /// Whether nobody is under way, or was just now.
+    /// Whether nobody is under way.
     pub(crate) fn is_empty(&self) -> bool {
         self.empty.load(Relaxed)
+    }
+
+    /// Whether somebody was just now, see [`Table::may_retry`].
+    pub(crate) fn was_just_used(&self) -> bool {
+        self.retries.load(Relaxed)
     }
 
     /// Forgets all clients, and gives back the references on their entries.
@@ -367,6 +375,11 @@ impl Table {
     /// Calls `f` with the client of `ct`, if it is under way.
     pub(crate) fn with<R>(&self, ct: &Conn, f: impl FnOnce(&Pending) -> R) -> Option<R> {
         self.locked(|inner| inner.clients.get(&ct.address()).map(f))
+    }
+
+    /// The same, to change it: not what it holds.
+    pub(crate) fn change<R>(&self, ct: &Conn, f: impl FnOnce(&mut Pending) -> R) -> Option<R> {
+        self.locked(|inner| inner.clients.get_mut(&ct.address()).map(f))
     }
 
     /// The client whose data it is, as it came to the gate, if it has to wait.
@@ -415,7 +428,7 @@ impl Table {
             }
             let passing = Passing {
                 flow: ct.flow(),
-                zone: ct.zone_id(),
+                zone: ct.zone().id(),
                 stage: Stage::Held(pending.held.take().ok_or(ENOENT)?),
             };
             inner.clients.remove(&key);

@@ -14,7 +14,9 @@
 //! has its timestamps translated. Other open connections go on, by the kernel's adjustment alone.
 
 use crate::{
-    coexist, gate,
+    answer, coexist,
+    early::Enter,
+    gate,
     hold::{Hold, Queue, Sift},
     netfilter::{
         conntrack::{self, Conn, ConnRef, Event, Tracked},
@@ -48,12 +50,13 @@ pub(crate) struct State {
     pub(crate) pending: pending::Table,
     #[pin]
     pub(crate) gate: gate::Gate,
+    pub(crate) bucket: answer::Bucket,
 }
 
 static ID: pernet::Id = pernet::Id::new();
 
 impl pernet::Subsystem for Relay {
-    type Hooks = (Sift, Hold, Self);
+    type Hooks = (Enter, Sift, Hold, Self);
     type State = State;
     type Counter = Counter;
     type File = Stats;
@@ -62,6 +65,7 @@ impl pernet::Subsystem for Relay {
         pin_init!(State {
             pending <- pending::Table::new(),
             gate <- gate::Gate::new(),
+            bucket: answer::Bucket::new(),
         })
     }
 
@@ -134,7 +138,9 @@ impl Hook for Relay {
                 Verdict::Drop
             }
             (Phase::Opening { client_isn, .. }, Direction::Original) => {
-                let our_syn = skb.is_local() && segment.is_syn() && segment.seq() == client_isn;
+                let our_syn = segment.is_syn()
+                    && segment.seq() == client_isn
+                    && (skb.is_local() || open::comes_in(net, ct, skb));
                 // A client that gives up: its own sequence numbers are right.
                 if our_syn || segment.is_rst() {
                     Verdict::Accept
@@ -245,7 +251,15 @@ fn about(skb: &mut SkBuff, place: Place<'_>, ct: &Conn, direction: Direction) ->
                 // It is about our SYN, of which the client knows nothing.
                 Verdict::Drop
             }
-            // A rule of this host rejects what the client sends meanwhile.
+            // A rule of this host rejects our SYN, as it has come in.
+            _ if skb
+                .segment(place.family)
+                .is_some_and(|(_, rst)| handshake::refuses(&rst, client_isn)) =>
+            {
+                abort(skb, place.net, ct, proxy_isn, client_isn);
+                Verdict::Drop
+            }
+            // Or what the client sends meanwhile.
             _ if skb.is_local() => Verdict::Accept,
             // No other packet of the connection has been on the way.
             _ => Verdict::Drop,
@@ -355,13 +369,22 @@ fn join(
     ct.event(Event::SynProxy);
     ct.event(Event::SeqAdj);
     // Lost packets are made good: the server sends its SYN,ACK again, the client its data.
-    let Answered { held, manner } = open::answered(net, ct);
+    let Answered {
+        held,
+        manner,
+        came_by,
+    } = open::answered(net, ct);
+    let send = |packet| match came_by {
+        Some(device) => come_in(net, ct, packet, device),
+        None => forward(net, skb, ct, packet),
+    };
+    let flow = ct.flow();
     let manner = manner.unwrap_or(skb.manner());
-    let _ = to_server(net, skb, ct, &joined.to_server, manner);
+    let _ = OwnedSkb::tcp(net, flow.client, flow.server, &joined.to_server, manner).and_then(send);
     let _ = to_client(net, skb, ct, &joined.to_client);
     for packet in held.into_iter().flat_map(Queue::release) {
         stats::count(net, Counter::Held);
-        let _ = forward(net, skb, ct, packet);
+        let _ = send(packet);
     }
     Verdict::Consume
 }
@@ -414,6 +437,12 @@ fn forward(net: &Net, trigger: &SkBuff, ct: &Conn, mut packet: OwnedSkb) -> Resu
     let out = Routed::new(net, packet, trigger)?;
     out.send(net);
     Ok(())
+}
+
+/// Has a packet of the client's come in, in the zone of its connection.
+fn come_in(net: &Net, ct: &Conn, mut packet: OwnedSkb, device: u32) -> Result {
+    packet.set_zone(net, &ct.zone())?;
+    packet.receive_by(net, device)
 }
 
 /// Sends `repr` to the client as if the server had; the translation of addresses and numbers sees it

@@ -9,8 +9,8 @@ use crate::{
         conntrack::Tracked,
         may_log,
         skb::SkBuff,
-        xtables::{Extension, Match, Place},
-        Family, Net,
+        xtables::{Extension, Match, Place, Spot},
+        Family,
     },
     tcp::{timestamp::Direction, Phase},
 };
@@ -25,7 +25,7 @@ impl Extension for SpState {
     const FAMILY: Option<Family> = None;
     type Info = Info;
 
-    fn check(_net: &Net, info: &Info) -> Result {
+    fn check(_spot: Spot<'_>, info: &Info) -> Result {
         if u32::from(info.state) <= SPSTATE_FINISH && info.invert <= 1 {
             return Ok(());
         }

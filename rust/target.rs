@@ -8,14 +8,14 @@
 //! knows nothing of is led to the gate; one that waits at the gate is let through.
 
 use crate::{
-    answer, coexist, gate,
+    answer, coexist, early, gate,
     netfilter::{
         abi::{nf_synproxy_info, xt_synproxy_info},
         conntrack::{Status, Tracked},
         hook::{point, Verdict as HookVerdict},
         may_log, pernet,
         skb::SkBuff,
-        xtables::{Extension, Place, Target, Verdict},
+        xtables::{Extension, Place, Spot, Target, Verdict},
         Family, Net,
     },
     open,
@@ -23,6 +23,7 @@ use crate::{
     tcp::{
         handshake::{RuleError, MAX_GATE_TIMEOUT},
         ip,
+        rate::MAX_RATE,
         timestamp::Direction,
         Phase, Rule, Segment,
     },
@@ -31,15 +32,20 @@ use core::marker::PhantomData;
 use kernel::{prelude::*, transmute::FromBytes};
 
 /// The hooks from which the target may be reached.
-const HOOKS: u32 = 1 << point::LOCAL_IN | 1 << point::FORWARD;
+const HOOKS: u32 = 1 << point::PRE_ROUTING | 1 << point::LOCAL_IN | 1 << point::FORWARD;
 
 /// The parameters of a revision.
 pub(crate) trait Parameters: FromBytes + 'static {
     /// The revision.
     const REVISION: u8;
 
-    /// What they mean.
+    /// What they mean; nothing is said of what is reserved.
     fn rule(&self) -> Result<Rule, RuleError>;
+
+    /// Whether what is reserved for later is zero.
+    fn is_reserved_clear(&self) -> bool {
+        true
+    }
 }
 
 /// Those of the in-tree target.
@@ -56,16 +62,18 @@ impl Parameters for xt_synproxy_info {
     const REVISION: u8 = 1;
 
     fn rule(&self) -> Result<Rule, RuleError> {
-        if self.reserved0 != 0 || self.reserved != [0; 5] {
-            return Err(RuleError::Reserved);
-        }
         Rule::with_gate(
             self.options.into(),
             self.wscale,
             self.mss,
             self.window,
             self.timeout,
-        )
+        )?
+        .limited(self.rate)
+    }
+
+    fn is_reserved_clear(&self) -> bool {
+        self.reserved0 == 0 && self.reserved == [0; 4]
     }
 }
 
@@ -84,13 +92,24 @@ impl<P: Parameters, const IPV6: bool> Extension for SynProxy<P, IPV6> {
     const HOOKS: u32 = HOOKS;
     type Info = P;
 
-    fn check(net: &Net, info: &P) -> Result {
-        let rule = info.rule().map_err(|error| {
+    fn check(spot: Spot<'_>, info: &P) -> Result {
+        let net = spot.net;
+        if spot.hooks & 1 << point::PRE_ROUTING != 0 && !spot.is_in(c"raw") {
             if may_log() {
-                explain(error);
+                pr_err!("PREROUTING: expected the table raw\n");
             }
-            EINVAL
-        })?;
+            return Err(EINVAL);
+        }
+        let clear = info.is_reserved_clear().then_some(());
+        let rule = clear
+            .ok_or(RuleError::Reserved)
+            .and_then(|()| info.rule())
+            .map_err(|error| {
+                if may_log() {
+                    explain(error);
+                }
+                EINVAL
+            })?;
         coexist::check(net, Self::FAMILY)?;
         let is_first = pernet::activate::<Relay>(net, Self::FAMILY)?;
         if is_first && !rule.defers() && !net.tcp_loose() && may_log() {
@@ -112,12 +131,19 @@ fn explain(error: RuleError) {
         RuleError::Timeout(seconds) => {
             pr_err!("--timeout {seconds}: expected 1 to {MAX_GATE_TIMEOUT}\n");
         }
+        RuleError::Rate(rate) => pr_err!("--rate {rate}: expected 1 to {MAX_RATE}\n"),
         RuleError::Reserved => pr_err!("what is reserved for later must be 0\n"),
     }
 }
 
 impl<P: Parameters, const IPV6: bool> Target for SynProxy<P, IPV6> {
     fn target(skb: &mut SkBuff, place: Place<'_>, info: &P) -> Verdict {
+        if place.hook == point::PRE_ROUTING {
+            return match info.rule() {
+                Ok(rule) => early::judge(skb, place, &rule),
+                Err(_) => Verdict::Final(HookVerdict::Drop),
+            };
+        }
         // A user chain of nft is checked without its hooks.
         if place.is_later_fragment
             || 1u32.checked_shl(place.hook.into()).unwrap_or(0) & HOOKS == 0
@@ -126,7 +152,10 @@ impl<P: Parameters, const IPV6: bool> Target for SynProxy<P, IPV6> {
         {
             return Verdict::Final(HookVerdict::Drop);
         }
-        let (Some(segment), Ok(rule)) = (skb.tcp(place.thoff), info.rule()) else {
+        let Ok(rule) = info.rule() else {
+            return Verdict::Final(HookVerdict::Drop);
+        };
+        let Some(segment) = skb.tcp(place.thoff) else {
             return Verdict::Final(HookVerdict::Drop);
         };
         judge(skb, place, &segment, &rule)
@@ -149,36 +178,32 @@ fn judge(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule) -> 
     let phase = gate::phase(ct);
     if gate::is_new_syn(&phase, segment) {
         gate::end(net, ct);
-        answer::deferred_untracked(net, skb, segment, rule);
-        return Verdict::Final(HookVerdict::Drop);
+        return Verdict::Final(answer::deferred_untracked(net, skb, segment, rule));
     }
     match phase {
         Phase::None if ct.is(Status::Confirmed) => {
             // An ordinary connection that got this far has no place behind the gate.
             ct.delete();
-            if segment.is_syn() {
-                answer::deferred_untracked(net, skb, segment, rule);
-            }
-            Verdict::Final(HookVerdict::Drop)
+            Verdict::Final(if segment.is_syn() {
+                answer::deferred_untracked(net, skb, segment, rule)
+            } else {
+                HookVerdict::Drop
+            })
         }
         Phase::None => deferred(skb, place, segment, rule),
         Phase::Waiting(waiting) => {
             Verdict::Final(open::deferred(skb, place, ct, &waiting, segment))
         }
-        Phase::Refused(_) => {
-            gate::refuse(net, skb, segment);
-            Verdict::Final(HookVerdict::Drop)
-        }
+        Phase::Refused(_) => Verdict::Final(gate::refuse(net, skb, segment, rule)),
         Phase::Gone | Phase::Opening { .. } => Verdict::Final(HookVerdict::Drop),
         Phase::Open { .. } => Verdict::Continue,
     }
 }
 
 /// The client's handshake, and the server's right after it.
-fn immediate(skb: &SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verdict {
+fn immediate(skb: &mut SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verdict {
     if segment.is_syn() {
-        answer::immediate(net, skb, segment, rule);
-        Verdict::Final(HookVerdict::Consume)
+        Verdict::Final(answer::immediate(net, skb, segment, rule))
     } else if segment.is_ack() {
         Verdict::Final(open::immediate(net, skb, segment))
     } else {
@@ -189,8 +214,7 @@ fn immediate(skb: &SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verdict
 /// The client's handshake only.
 fn deferred(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule) -> Verdict {
     if segment.is_syn() {
-        answer::deferred(place.net, skb, segment, rule);
-        Verdict::Final(HookVerdict::Consume)
+        Verdict::Final(answer::deferred(place.net, skb, segment, rule))
     } else if segment.is_ack() {
         Verdict::Final(gate::enter(skb, place, segment, rule))
     } else {

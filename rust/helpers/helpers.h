@@ -28,6 +28,9 @@ void rust_helper_set_bit(unsigned int nr, unsigned long *addr);
 void rust_helper_local_bh_disable(void);
 void rust_helper_local_bh_enable(void);
 
+/* linux/timekeeping.h */
+u64 rust_helper_ktime_get_ns(void);
+
 /* linux/timer.h */
 void rust_helper_timer_setup(struct timer_list *timer, void (*func)(struct timer_list *));
 
@@ -54,8 +57,20 @@ void rust_helper_skb_set_mark(struct sk_buff *skb, u32 mark);
 void rust_helper_skb_allow_fragments(struct sk_buff *skb);
 u16 rust_helper_skb_protocol(const struct sk_buff *skb);
 void rust_helper_skb_set_protocol(struct sk_buff *skb, u16 protocol);
+bool rust_helper_skb_is_bare(struct sk_buff *skb);
+bool rust_helper_skb_resize(struct sk_buff *skb, unsigned int len);
 void rust_helper_inet_proto_csum_replace4(__sum16 *sum, struct sk_buff *skb,
 					  u32 from, u32 to);
+
+/* net/route.h, net/ip6_route.h */
+bool rust_helper_skb_route_input(struct sk_buff *skb);
+void rust_helper_skb_local_out(struct sk_buff *skb);
+int rust_helper_skb_route_output(struct net *net, struct sk_buff *skb,
+				 const struct dst_entry *near);
+
+/* linux/etherdevice.h */
+bool rust_helper_skb_is_from_neighbour(const struct sk_buff *skb);
+void rust_helper_skb_return_to_neighbour(struct sk_buff *skb);
 
 /* linux/netfilter.h: of NFPROTO_IPV4 or NFPROTO_IPV6. */
 const struct nf_hook_entries *rust_helper_nf_hook_entries(const struct net *net, u8 pf,
@@ -77,12 +92,15 @@ bool rust_helper_skb_dev_is_l3_master(const struct sk_buff *skb);
 bool rust_helper_nf_hook_out_is_l3_master(const struct nf_hook_state *state);
 /* Takes the packet over. */
 void rust_helper_netif_rx(struct sk_buff *skb, const struct sk_buff *like);
+bool rust_helper_netif_rx_by(struct net *net, struct sk_buff *skb, int ifindex);
 
 /* net/tcp.h */
 unsigned int rust_helper_max_tcp_header(void);
 u32 rust_helper_tcp_clock_ms(void);
 u8 rust_helper_tcp_syn_retries(const struct net *net);
 u16 rust_helper_tcp_v4_pseudo_sum(unsigned int len, __be32 saddr, __be32 daddr);
+bool rust_helper_skb_tcp_sum_is_right(const struct sk_buff *skb, unsigned int thoff);
+void rust_helper_skb_finish_tcp(struct sk_buff *skb, unsigned int ip_len, unsigned int tcp_len);
 u16 rust_helper_tcp_v6_pseudo_sum(unsigned int len, const struct in6_addr *saddr,
 				  const struct in6_addr *daddr);
 
@@ -105,6 +123,7 @@ bool rust_helper_nf_is_loopback_packet(const struct sk_buff *skb);
 struct nf_conn *rust_helper_nf_ct_tuplehash_to_ctrack(const struct nf_conntrack_tuple_hash *hash);
 /* In the default zone; NULL when there is no room. */
 struct nf_conn *rust_helper_nf_conntrack_alloc(struct net *net,
+					       const struct nf_conntrack_zone *zone,
 					       const struct nf_conntrack_tuple *orig,
 					       const struct nf_conntrack_tuple *reply);
 const struct nf_conntrack_zone *rust_helper_nf_ct_zone_dflt(void);

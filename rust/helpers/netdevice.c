@@ -21,7 +21,7 @@ bool rust_helper_nf_hook_out_is_l3_master(const struct nf_hook_state *state)
  * As a device without a link-layer header would: whatever listens to frames
  * has had this one already. What ip_local_out() would fill in is done here.
  */
-void rust_helper_netif_rx(struct sk_buff *skb, const struct sk_buff *like)
+static void come_in(struct sk_buff *skb, struct net_device *dev)
 {
 	if (skb->protocol == htons(ETH_P_IP)) {
 		ip_hdr(skb)->tot_len = htons(skb->len);
@@ -29,8 +29,25 @@ void rust_helper_netif_rx(struct sk_buff *skb, const struct sk_buff *like)
 	} else {
 		ipv6_hdr(skb)->payload_len = htons(skb->len - sizeof(struct ipv6hdr));
 	}
-	skb->dev = like->dev;
+	skb->dev = dev;
 	skb->pkt_type = PACKET_HOST;
 	skb_reset_mac_header(skb);
 	netif_rx(skb);
+}
+
+void rust_helper_netif_rx(struct sk_buff *skb, const struct sk_buff *like)
+{
+	come_in(skb, like->dev);
+}
+
+bool rust_helper_netif_rx_by(struct net *net, struct sk_buff *skb, int ifindex)
+{
+	struct net_device *dev;
+
+	rcu_read_lock();
+	dev = dev_get_by_index_rcu(net, ifindex);
+	if (dev)
+		come_in(skb, dev);
+	rcu_read_unlock();
+	return dev;
 }

@@ -61,10 +61,11 @@ struct nf_conn *rust_helper_nf_ct_tuplehash_to_ctrack(const struct nf_conntrack_
 }
 
 struct nf_conn *rust_helper_nf_conntrack_alloc(struct net *net,
+					       const struct nf_conntrack_zone *zone,
 					       const struct nf_conntrack_tuple *orig,
 					       const struct nf_conntrack_tuple *reply)
 {
-	struct nf_conn *ct = nf_conntrack_alloc(net, &nf_ct_zone_dflt, orig, reply, GFP_ATOMIC);
+	struct nf_conn *ct = nf_conntrack_alloc(net, zone, orig, reply, GFP_ATOMIC);
 
 	return IS_ERR(ct) ? NULL : ct;
 }

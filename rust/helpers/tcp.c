@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
+#include <linux/if_vlan.h>
 #include <net/ip6_checksum.h>
 #include <net/tcp.h>
 
@@ -29,4 +30,54 @@ u16 rust_helper_tcp_v6_pseudo_sum(unsigned int len, const struct in6_addr *saddr
 u16 rust_helper_tcp_v4_pseudo_sum(unsigned int len, __be32 saddr, __be32 daddr)
 {
 	return (__force u16)~tcp_v4_check(len, saddr, daddr, 0);
+}
+
+/*
+ * Both headers are in place: what is left of them is said here, as of a packet
+ * that this host makes. What was known of it as one that came in is forgotten.
+ */
+void rust_helper_skb_finish_tcp(struct sk_buff *skb, unsigned int ip_len, unsigned int tcp_len)
+{
+	struct tcphdr *th = (struct tcphdr *)(skb->data + ip_len);
+
+	__skb_trim(skb, ip_len + tcp_len);
+	skb_set_transport_header(skb, ip_len);
+	if (skb->protocol == htons(ETH_P_IP)) {
+		struct iphdr *iph = ip_hdr(skb);
+
+		iph->tot_len = htons(skb->len);
+		ip_send_check(iph);
+		th->check = ~tcp_v4_check(tcp_len, iph->saddr, iph->daddr, 0);
+	} else {
+		struct ipv6hdr *ip6h = ipv6_hdr(skb);
+
+		ip6h->payload_len = htons(tcp_len);
+		th->check = ~tcp_v6_check(tcp_len, &ip6h->saddr, &ip6h->daddr, 0);
+	}
+	skb_scrub_packet(skb, true);
+	skb_orphan(skb);
+	skb_gso_reset(skb);
+	skb_clear_hash(skb);
+	__vlan_hwaccel_clear_tag(skb);
+	memset(skb->cb, 0, sizeof(skb->cb));
+	skb->priority = 0;
+	skb->ip_summed = CHECKSUM_PARTIAL;
+	skb->csum_start = skb_transport_header(skb) - skb->head;
+	skb->csum_offset = offsetof(struct tcphdr, check);
+	skb->csum_level = 0;
+	skb->encapsulation = 0;
+}
+
+/* What needs no more than a look: the packet lies in one piece, and nobody has summed it. */
+bool rust_helper_skb_tcp_sum_is_right(const struct sk_buff *skb, unsigned int thoff)
+{
+	unsigned int len = skb->len - thoff;
+	__wsum sum;
+
+	if (skb_is_nonlinear(skb) || skb->ip_summed != CHECKSUM_NONE || thoff > skb->len)
+		return false;
+	sum = csum_partial(skb->data + thoff, len, 0);
+	if (skb->protocol == htons(ETH_P_IP))
+		return !tcp_v4_check(len, ip_hdr(skb)->saddr, ip_hdr(skb)->daddr, sum);
+	return !tcp_v6_check(len, &ipv6_hdr(skb)->saddr, &ipv6_hdr(skb)->daddr, sum);
 }

@@ -31,8 +31,26 @@ use kernel::{
     types::Opaque,
 };
 
-/// The zone of packets that no rule has put into another, `NF_CT_DEFAULT_ZONE_ID`.
-pub const DEFAULT_ZONE: u16 = 0;
+/// A zone: entries of different ones know nothing of each other.
+///
+/// C header: [`include/net/netfilter/nf_conntrack_zones.h`](srctree/include/net/netfilter/nf_conntrack_zones.h)
+#[derive(Clone, Copy)]
+pub struct Zone(bindings::nf_conntrack_zone);
+
+impl Zone {
+    /// Its number.
+    pub fn id(&self) -> u16 {
+        self.0.id
+    }
+}
+
+impl Default for Zone {
+    /// The zone of packets that no rule has put into another.
+    fn default() -> Self {
+        // SAFETY: A constant of the kernel's.
+        Self(unsafe { *bindings::rust_helper_nf_ct_zone_dflt() })
+    }
+}
 
 /// Bits of an entry's status, `enum ip_conntrack_status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,10 +201,17 @@ impl Conn {
 
     /// Whether conntrack has seen the connection closed.
     pub fn is_closed(&self) -> bool {
+        self.is_reset() || self.tcp_state() == bindings::tcp_conntrack_TCP_CONNTRACK_TIME_WAIT
+    }
+
+    /// Whether one side has reset the connection.
+    pub fn is_reset(&self) -> bool {
+        self.tcp_state() == bindings::tcp_conntrack_TCP_CONNTRACK_CLOSE
+    }
+
+    fn tcp_state(&self) -> u32 {
         // SAFETY: `self` is a valid entry of a TCP connection; a byte is read whole.
-        let state = unsafe { (&raw const (*self.as_raw()).proto.tcp.state).read_volatile() };
-        u32::from(state) == bindings::tcp_conntrack_TCP_CONNTRACK_CLOSE
-            || u32::from(state) == bindings::tcp_conntrack_TCP_CONNTRACK_TIME_WAIT
+        unsafe { (&raw const (*self.as_raw()).proto.tcp.state).read_volatile() }.into()
     }
 
     /// What the sender of `direction` was last seen to say of itself, in its own numbers.
@@ -328,6 +353,11 @@ impl Conn {
         }
     }
 
+    /// Whether it is in the table, and nobody has begun to take it out.
+    pub fn is_in_use(&self) -> bool {
+        self.is(Status::Confirmed) && !self.is(Status::Dying)
+    }
+
     /// The namespace.
     pub fn net(&self) -> &Net {
         // SAFETY: `self` is valid, and no namespace goes before its last entry.
@@ -341,8 +371,7 @@ impl Conn {
 
     /// The entry in the table for the packets of this one, which is not in it any more.
     pub fn successor(&self) -> Option<ConnRef> {
-        // SAFETY: `self` is valid, and its zone and tuple do not change.
-        unsafe { find(self.net(), self.zone(), self.tuple(Direction::Original)) }
+        find(self.net(), &self.zone(), self.tuple(Direction::Original))
     }
 
     /// Whether both are the same entry.
@@ -350,15 +379,10 @@ impl Conn {
         core::ptr::eq(self, other)
     }
 
-    fn zone(&self) -> *const bindings::nf_conntrack_zone {
+    /// Its zone.
+    pub fn zone(&self) -> Zone {
         // SAFETY: `self` is valid; its zone does not change.
-        unsafe { &raw const (*self.as_raw()).zone }
-    }
-
-    /// The number of its zone.
-    pub fn zone_id(&self) -> u16 {
-        // SAFETY: `self` is valid; its zone does not change.
-        unsafe { (*self.zone()).id }
+        Zone(unsafe { (*self.as_raw()).zone })
     }
 }
 
@@ -397,18 +421,24 @@ pub enum Tracked<'a> {
     },
 }
 
+/// What a packet has instead of an entry that is excepted from conntrack.
+const UNTRACKED: usize = bindings::ip_conntrack_info_IP_CT_UNTRACKED as usize;
+
 impl SkBuff {
     /// How the packet stands to conntrack.
     pub fn tracked(&self) -> Tracked<'_> {
+        if self.is_new_to_conntrack() {
+            return Tracked::No;
+        }
+        // SAFETY: `self` is valid.
+        if unsafe { (*self.as_raw())._nfct } == UNTRACKED {
+            return Tracked::Untracked;
+        }
         let mut info = 0;
         // SAFETY: `self` is valid and holds a reference on its entry.
         let ct = unsafe { bindings::rust_helper_nf_ct_get(self.as_raw(), &mut info) };
         if ct.is_null() {
-            return if info == bindings::ip_conntrack_info_IP_CT_UNTRACKED {
-                Tracked::Untracked
-            } else {
-                Tracked::No
-            };
+            return Tracked::No;
         }
         // SAFETY: The packet holds the reference as long as it is borrowed.
         let ct = unsafe { Conn::from_raw(ct) };
@@ -443,8 +473,41 @@ impl SkBuff {
         }
     }
 
-    /// The entry that a packet without one would belong to, going by its addresses in the default
-    /// zone.
+    /// Whether neither conntrack nor a rule has given the packet an entry or a template yet.
+    fn is_new_to_conntrack(&self) -> bool {
+        // SAFETY: `self` is valid.
+        unsafe { (*self.as_raw())._nfct == 0 }
+    }
+
+    /// The template that a rule, or we, have given to the packet for conntrack.
+    fn template(&self) -> Option<&Conn> {
+        if self.is_new_to_conntrack() {
+            return None;
+        }
+        let mut info = 0;
+        // SAFETY: `self` is valid and holds a reference on what it has.
+        let ct = unsafe { bindings::rust_helper_nf_ct_get(self.as_raw(), &mut info) };
+        if ct.is_null() {
+            return None;
+        }
+        // SAFETY: The packet holds the reference as long as it is borrowed.
+        Some(unsafe { Conn::from_raw(ct) }).filter(|ct| ct.is(Status::Template))
+    }
+
+    /// The zone in which the packet is, or will be. An INVALID one has lost it.
+    pub fn zone(&self) -> Zone {
+        match self.tracked() {
+            Tracked::Yes { ct, .. } => ct.zone(),
+            _ => self.template().map_or_else(Zone::default, Conn::zone),
+        }
+    }
+
+    /// Whether the packet is a SYN of ours that comes in.
+    pub fn is_received_syn(&self) -> bool {
+        self.template().is_some_and(|ct| ct.synproxy().is_some())
+    }
+
+    /// The entry that a packet without one would belong to, going by its addresses and its zone.
     pub fn lookup(&self, net: &Net, family: Family) -> Option<ConnRef> {
         let mut tuple = bindings::nf_conntrack_tuple::default();
         // SAFETY: The packet, the tuple and the zone are valid.
@@ -459,8 +522,8 @@ impl SkBuff {
             ) {
                 return None;
             }
-            find(net, bindings::rust_helper_nf_ct_zone_dflt(), &tuple)
         }
+        find(net, &self.zone(), &tuple)
     }
 
     /// Whether the packet has an entry.
@@ -470,19 +533,11 @@ impl SkBuff {
 }
 
 /// Looks an entry up in the table.
-///
-/// # Safety
-///
-/// `zone` must be valid.
-unsafe fn find(
-    net: &Net,
-    zone: *const bindings::nf_conntrack_zone,
-    tuple: &bindings::nf_conntrack_tuple,
-) -> Option<ConnRef> {
+fn find(net: &Net, zone: &Zone, tuple: &bindings::nf_conntrack_tuple) -> Option<ConnRef> {
     // SAFETY: All is valid. The hash is part of the entry that was found, on which the look-up has taken
     // a reference.
     let ct = unsafe {
-        let hash = bindings::nf_conntrack_find_get(net.as_raw(), zone, tuple);
+        let hash = bindings::nf_conntrack_find_get(net.as_raw(), &zone.0, tuple);
         if hash.is_null() {
             return None;
         }
@@ -584,13 +639,12 @@ pub fn hold(skb: &mut SkBuff, words: [u32; 3], seconds: u32) -> Result {
     }
 }
 
-/// Puts an entry into the table for a client of which conntrack knows nothing: as [`hold`] does, in the
-/// default zone.
+/// Puts an entry into the table for a client of which conntrack knows nothing, as [`hold`] does.
 ///
 /// # Errors
 ///
 /// `EEXIST` when there is one; `ENOMEM` when there is no room.
-pub fn make(net: &Net, flow: &Flow, words: [u32; 3], seconds: u32) -> Result {
+pub fn make(net: &Net, zone: &Zone, flow: &Flow, words: [u32; 3], seconds: u32) -> Result {
     let mut tuple = bindings::nf_conntrack_tuple::default();
     tuple.src.l3num = Family::of(flow.client.ip()) as u16;
     tuple.src.u3 = inet_addr(flow.client.ip());
@@ -605,7 +659,7 @@ pub fn make(net: &Net, flow: &Flow, words: [u32; 3], seconds: u32) -> Result {
         if !bindings::nf_ct_invert_tuple(&mut reply, &tuple) {
             return Err(EINVAL);
         }
-        let ptr = bindings::rust_helper_nf_conntrack_alloc(net.as_raw(), &tuple, &reply);
+        let ptr = bindings::rust_helper_nf_conntrack_alloc(net.as_raw(), &zone.0, &tuple, &reply);
         if ptr.is_null() {
             return Err(ENOMEM);
         }
@@ -653,17 +707,21 @@ pub fn max() -> u32 {
 struct Template(NonNull<bindings::nf_conn>);
 
 impl Template {
-    /// A template for the zone of `like`, the default one without it. With `synproxy` a new entry
-    /// gets the synproxy extension, and with that the seqadj extension.
-    fn new(net: &Net, like: Option<&Conn>, synproxy: bool) -> Result<Self> {
-        let zone = match like {
-            Some(ct) => ct.zone(),
-            // SAFETY: May be called at any time.
-            None => unsafe { bindings::rust_helper_nf_ct_zone_dflt() },
+    /// One that leads to existing entries of `zone`; the default one needs none.
+    fn for_zone(net: &Net, zone: &Zone) -> Result<Option<Self>> {
+        if zone.id() == Zone::default().id() {
+            return Ok(None);
+        }
+        Self::new(net, zone, false).map(Some)
+    }
+
+    /// A template for a zone. With `synproxy` a new entry gets the synproxy extension, and with that
+    /// the seqadj extension.
+    fn new(net: &Net, zone: &Zone, synproxy: bool) -> Result<Self> {
+        // SAFETY: The namespace is valid, and the zone is copied.
+        let template = unsafe {
+            bindings::nf_ct_tmpl_alloc(net.as_raw(), &zone.0, kernel::bindings::GFP_ATOMIC)
         };
-        // SAFETY: The zone is valid.
-        let template =
-            unsafe { bindings::nf_ct_tmpl_alloc(net.as_raw(), zone, kernel::bindings::GFP_ATOMIC) };
         // INVARIANT: Fresh from the allocator.
         let template = Self(NonNull::new(template).ok_or(ENOMEM)?);
         let ptr = template.0.as_ptr();
@@ -696,15 +754,7 @@ impl Drop for Template {
 fn track<'a>(net: &Net, skb: &'a mut OwnedSkb, template: Option<Template>) -> Result<&'a Conn> {
     skb.detach();
     if let Some(template) = template {
-        let template = ManuallyDrop::new(template);
-        // SAFETY: The packet takes over the only reference; `nf_conntrack_in` gives it back.
-        unsafe {
-            bindings::rust_helper_nf_ct_set(
-                skb.as_raw(),
-                template.0.as_ptr(),
-                bindings::ip_conntrack_info_IP_CT_NEW,
-            );
-        }
+        skb.give(template);
     }
     // As of a hook; a timer's function is in no such section.
     let _rcu = rcu::read_lock();
@@ -736,7 +786,8 @@ fn track<'a>(net: &Net, skb: &'a mut OwnedSkb, template: Option<Template>) -> Re
 ///
 /// `ENOMEM`; `EAGAIN` when conntrack wants the packet dropped or makes nothing of it.
 pub fn track_syn(net: &Net, skb: &mut OwnedSkb, like: Option<&Conn>) -> Result<ConnRef> {
-    let ct = track(net, skb, Some(Template::new(net, like, true)?))?;
+    let zone = like.map_or_else(Zone::default, Conn::zone);
+    let ct = track(net, skb, Some(Template::new(net, &zone, true)?))?;
     if ct.is(Status::Confirmed) || (ct.has_seqadj() && ct.synproxy().is_some()) {
         Ok(ct.into())
     } else {
@@ -750,11 +801,8 @@ pub fn track_syn(net: &Net, skb: &mut OwnedSkb, like: Option<&Conn>) -> Result<C
 ///
 /// `ENOMEM`; `EAGAIN` when conntrack takes it for anything else.
 pub fn track_as(net: &Net, skb: &mut OwnedSkb, ct: &Conn) -> Result {
-    let template = if ct.zone_id() == DEFAULT_ZONE {
-        None
-    } else {
-        Some(Template::new(net, Some(ct), false)?)
-    };
+    let zone = ct.zone();
+    let template = Template::for_zone(net, &zone)?;
     if track(net, skb, template)?.is_same(ct) {
         Ok(())
     } else {
@@ -769,9 +817,46 @@ impl OwnedSkb {
         unsafe { bindings::rust_helper_nf_reset_ct(self.as_raw()) }
     }
 
-    /// Makes the packet one of the connection's, sent by the server.
-    pub fn attach_reply(&mut self, ct: &Conn) {
-        self.detach();
+    /// Leaves the only reference on the template to the packet; `nf_conntrack_in` gives it back.
+    fn give(&mut self, template: Template) {
+        let template = ManuallyDrop::new(template);
+        // SAFETY: Both are valid; the packet is ours and has no entry.
+        unsafe {
+            bindings::rust_helper_nf_ct_set(
+                self.as_raw(),
+                template.0.as_ptr(),
+                bindings::ip_conntrack_info_IP_CT_NEW,
+            );
+        }
+    }
+
+    /// Prepares the packet, a SYN of ours, to come in: [`SkBuff::is_received_syn`] knows it then, and
+    /// its entry will be in `zone`, with the synproxy and the seqadj extension.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn prepare_received_syn(&mut self, net: &Net, zone: &Zone) -> Result {
+        self.give(Template::new(net, zone, true)?);
+        Ok(())
+    }
+
+    /// Has the packet, when it comes in, belong to `zone` whatever rules say.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn set_zone(&mut self, net: &Net, zone: &Zone) -> Result {
+        if let Some(template) = Template::for_zone(net, zone)? {
+            self.give(template);
+        }
+        Ok(())
+    }
+}
+
+impl SkBuff {
+    /// Makes the packet, which is ours and has no entry, one of the connection's, sent by the server.
+    pub(super) fn attach_reply(&mut self, ct: &Conn) {
         // SAFETY: Both are valid; the reference is the packet's from now on.
         unsafe {
             bindings::rust_helper_nf_conntrack_get(ct.as_raw());
@@ -783,10 +868,9 @@ impl OwnedSkb {
         }
     }
 
-    /// Keeps the packet out of conntrack.
-    pub fn untrack(&mut self) {
-        self.detach();
-        // SAFETY: The packet is ours and has no entry.
+    /// Keeps the packet, which has no entry, out of conntrack.
+    pub(super) fn untrack(&mut self) {
+        // SAFETY: `self` is valid and has no entry.
         unsafe {
             bindings::rust_helper_nf_ct_set(
                 self.as_raw(),
@@ -794,6 +878,20 @@ impl OwnedSkb {
                 bindings::ip_conntrack_info_IP_CT_UNTRACKED,
             );
         }
+    }
+}
+
+impl OwnedSkb {
+    /// Makes the packet one of the connection's, sent by the server.
+    pub fn attach_reply(&mut self, ct: &Conn) {
+        self.detach();
+        self.lent().attach_reply(ct);
+    }
+
+    /// Keeps the packet out of conntrack.
+    pub fn untrack(&mut self) {
+        self.detach();
+        self.lent().untrack();
     }
 }
 

@@ -11,6 +11,8 @@ use kernel::{error::to_result, ffi, prelude::*};
 pub mod point {
     use super::bindings;
 
+    /// Packets that have come in.
+    pub const PRE_ROUTING: u8 = bindings::nf_inet_hooks_NF_INET_PRE_ROUTING as u8;
     /// Packets for this host.
     pub const LOCAL_IN: u8 = bindings::nf_inet_hooks_NF_INET_LOCAL_IN as u8;
     /// Packets for others.
@@ -20,6 +22,9 @@ pub mod point {
     /// Packets about to leave.
     pub const POST_ROUTING: u8 = bindings::nf_inet_hooks_NF_INET_POST_ROUTING as u8;
 }
+
+/// Right behind conntrack's look-up of the entry, before any translation.
+pub const PRI_BEHIND_CONNTRACK: i32 = bindings::nf_ip_hook_priorities_NF_IP_PRI_CONNTRACK + 1;
 
 /// Right before the table mangle.
 pub const PRI_BEFORE_MANGLE: i32 = bindings::nf_ip_hook_priorities_NF_IP_PRI_MANGLE - 1;
@@ -40,6 +45,10 @@ pub enum Verdict {
     Drop,
     /// It has served its purpose and ends here, without counting as dropped.
     Consume,
+    /// It has been turned round, and goes back to where it came from.
+    SendBack,
+    /// It has been made a packet of this host's, and leaves by the LOCAL_OUT hooks of this namespace.
+    Send,
 }
 
 impl Verdict {
@@ -48,7 +57,7 @@ impl Verdict {
     /// # Safety
     ///
     /// `skb` must be the packet that is judged, and the result the answer of its hook: with
-    /// `Consume` the packet is gone.
+    /// `Consume`, `SendBack` and `Send` the packet is gone.
     pub(super) unsafe fn into_raw(self, skb: *mut bindings::sk_buff) -> u32 {
         match self {
             Self::Accept => bindings::NF_ACCEPT,
@@ -56,6 +65,16 @@ impl Verdict {
             Self::Consume => {
                 // SAFETY: `NF_STOLEN` leaves the packet to us.
                 unsafe { bindings::consume_skb(skb) };
+                bindings::NF_STOLEN
+            }
+            Self::SendBack => {
+                // SAFETY: As above; it has the device and the Ethernet header that it came with.
+                unsafe { bindings::rust_helper_skb_return_to_neighbour(skb) };
+                bindings::NF_STOLEN
+            }
+            Self::Send => {
+                // SAFETY: As above; it has a route.
+                unsafe { bindings::rust_helper_skb_local_out(skb) };
                 bindings::NF_STOLEN
             }
         }
@@ -92,7 +111,9 @@ unsafe extern "C" fn hook<T: Hook, const IPV6: bool>(
     unsafe {
         // In a VRF, what this host sends passes POST_ROUTING twice: on its way to the VRF's device,
         // and to the real one. Conntrack leaves out the first, too.
-        if bindings::rust_helper_nf_hook_out_is_l3_master(state) {
+        if (*state).hook == point::POST_ROUTING
+            && bindings::rust_helper_nf_hook_out_is_l3_master(state)
+        {
             return bindings::NF_ACCEPT;
         }
         let place = Place {
@@ -138,11 +159,12 @@ impl Ops {
     }
 }
 
-impl<A: Hook, B: Hook, C: Hook> Hooks for (A, B, C) {
+impl<A: Hook, B: Hook, C: Hook, D: Hook> Hooks for (A, B, C, D) {
     fn add(family: Family, ops: &mut Ops) -> Result {
         ops.add::<A>(family)?;
         ops.add::<B>(family)?;
-        ops.add::<C>(family)
+        ops.add::<C>(family)?;
+        ops.add::<D>(family)
     }
 }
 

@@ -20,6 +20,7 @@ pub mod route;
 pub mod skb;
 pub mod sync;
 pub mod timer;
+pub mod turn;
 pub mod xtables;
 
 use core::net::{IpAddr, Ipv6Addr};
@@ -180,4 +181,10 @@ pub fn may_log() -> bool {
 pub fn tcp_clock_ms() -> u32 {
     // SAFETY: May be called in any context.
     unsafe { bindings::rust_helper_tcp_clock_ms() }
+}
+
+/// The monotonic clock in nanoseconds, `ktime_get_ns()`: it does not wrap around.
+pub fn ktime_get_ns() -> u64 {
+    // SAFETY: May be called in any context.
+    unsafe { bindings::rust_helper_ktime_get_ns() }
 }

@@ -18,9 +18,6 @@ use core::{
 };
 use kernel::{error::to_result, prelude::*, sync::rcu};
 
-/// `RTN_UNSPEC`: the routing finds out itself what kind of address the source is.
-const RTN_UNSPEC: u32 = 0;
-
 /// A route, kept for packets that are to go the same way later.
 ///
 /// # Invariants
@@ -44,6 +41,40 @@ impl Drop for Route {
     fn drop(&mut self) {
         // SAFETY: By the invariant.
         unsafe { bindings::dst_release(self.0.as_ptr()) }
+    }
+}
+
+impl SkBuff {
+    /// Finds the route of a packet that has come in, as the routing is about to.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when it would not let it in.
+    pub fn find_route(&mut self, _net: &Net) -> Result {
+        // SAFETY: `self` is valid, has its network header and a device, and no route yet.
+        if unsafe { bindings::rust_helper_skb_route_input(self.as_raw()) } {
+            Ok(())
+        } else {
+            Err(EINVAL)
+        }
+    }
+
+    /// Has the packet, which is one of ours by now and has no route, know its way, with this mark; `near`
+    /// tells the VRF.
+    pub(super) fn leave(&mut self, net: &Net, near: &Route, mark: u32) -> Result {
+        // SAFETY: Both are valid; the packet has both headers.
+        to_result(unsafe {
+            bindings::rust_helper_skb_set_mark(self.as_raw(), mark);
+            bindings::rust_helper_skb_route_output(net.as_raw(), self.as_raw(), near.0.as_ptr())
+        })
+    }
+
+    /// The route of the packet.
+    pub fn route(&self) -> Option<Route> {
+        // SAFETY: `self` is valid.
+        let dst = unsafe { bindings::rust_helper_skb_dst_get(self.as_raw()) };
+        // INVARIANT: The reference is ours.
+        Some(Route(NonNull::new(dst)?))
     }
 }
 
@@ -87,29 +118,11 @@ impl Routed {
     ) -> Result<Self> {
         nat::translate_destination(&mut skb)?;
         let _rcu = rcu::read_lock();
-        // SAFETY: Both are valid. The borrowed route is replaced by one of the packet's own before
-        // `near` goes. The packet has no socket.
-        let err = unsafe {
-            bindings::rust_helper_skb_dst_set_noref(skb.as_raw(), near.as_ptr());
-            match skb.family() {
-                Family::Ipv4 => {
-                    bindings::ip_route_me_harder(net.as_raw(), null_mut(), skb.as_raw(), RTN_UNSPEC)
-                }
-                Family::Ipv6 => {
-                    bindings::ip6_route_me_harder(net.as_raw(), null_mut(), skb.as_raw())
-                }
-            }
-        };
-        to_result(err)?;
+        // SAFETY: Both are valid, and the packet has no route yet.
+        to_result(unsafe {
+            bindings::rust_helper_skb_route_output(net.as_raw(), skb.as_raw(), near.as_ptr())
+        })?;
         Ok(Self(skb))
-    }
-
-    /// The route that was found, for packets that are to go the same way later.
-    pub fn route(&self) -> Option<Route> {
-        // SAFETY: The packet is ours.
-        let dst = unsafe { bindings::rust_helper_skb_dst_get(self.0.as_raw()) };
-        // INVARIANT: The reference is ours.
-        Some(Route(NonNull::new(dst)?))
     }
 
     /// Whether the packet is for this host itself.

@@ -32,6 +32,26 @@ pub struct Place<'a> {
     pub is_later_fragment: bool,
 }
 
+/// Where a rule is inserted.
+#[derive(Clone, Copy)]
+pub struct Spot<'a> {
+    /// The namespace.
+    pub net: &'a Net,
+    /// The table's name, which outlives this.
+    table: *const ffi::c_char,
+    /// Bit mask of the hooks from which it may be reached; 0 when nobody knows, as in a user chain of nft.
+    pub hooks: u32,
+}
+
+impl Spot<'_> {
+    /// Whether the rule is in this table.
+    pub fn is_in(&self, table: &CStr) -> bool {
+        // Not by making a `CStr` of it: that counts its bytes, by an addition that can panic.
+        // SAFETY: Both are strings that end.
+        unsafe { kernel::bindings::strcmp(self.table, table.as_char_ptr()) == 0 }
+    }
+}
+
 /// What a target and a match have in common.
 pub trait Extension: 'static {
     /// The name in rules, at most 28 bytes.
@@ -52,7 +72,7 @@ pub trait Extension: 'static {
     /// # Errors
     ///
     /// What iptables is to report.
-    fn check(net: &Net, info: &Self::Info) -> Result;
+    fn check(spot: Spot<'_>, info: &Self::Info) -> Result;
 }
 
 /// A target, `-j`.
@@ -128,12 +148,14 @@ impl<T: Target> TargetVtable<T> {
     ///
     /// To be called by x_tables only.
     unsafe extern "C" fn check(par: *const bindings::xt_tgchk_param) -> ffi::c_int {
-        // SAFETY: x_tables passes a namespace, and parameters of the size of `Info`.
+        // SAFETY: x_tables passes a namespace, a table's name, and parameters of the size of `Info`.
         let checked = unsafe {
-            T::check(
-                Net::from_raw((*par).net),
-                &*(*par).targinfo.cast::<T::Info>(),
-            )
+            let spot = Spot {
+                net: Net::from_raw((*par).net),
+                table: (*par).table,
+                hooks: (*par).hook_mask,
+            };
+            T::check(spot, &*(*par).targinfo.cast::<T::Info>())
         };
         match checked {
             Ok(()) => 0,
@@ -218,12 +240,14 @@ impl<T: Match> MatchVtable<T> {
     ///
     /// To be called by x_tables only.
     unsafe extern "C" fn check(par: *const bindings::xt_mtchk_param) -> ffi::c_int {
-        // SAFETY: x_tables passes a namespace, and parameters of the size of `Info`.
+        // SAFETY: x_tables passes a namespace, a table's name, and parameters of the size of `Info`.
         let checked = unsafe {
-            T::check(
-                Net::from_raw((*par).net),
-                &*(*par).matchinfo.cast::<T::Info>(),
-            )
+            let spot = Spot {
+                net: Net::from_raw((*par).net),
+                table: (*par).table,
+                hooks: (*par).hook_mask,
+            };
+            T::check(spot, &*(*par).matchinfo.cast::<T::Info>())
         };
         match checked {
             Ok(()) => 0,

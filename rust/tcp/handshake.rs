@@ -21,9 +21,10 @@
 
 use super::hold::Span;
 use super::options::{Options, Timestamps, MAX_WSCALE};
-use super::segment::{flags, Repr, Segment};
+use super::rate::Rate;
+use super::segment::{self, flags, Repr, Segment};
 use super::state::Waiting;
-use super::timestamp::{self, Extras};
+use super::timestamp::{self, Extras, Rewrite};
 
 /// Option bits of a rule, `NF_SYNPROXY_OPT_*` of `include/uapi/linux/netfilter/nf_synproxy.h`.
 pub mod rule_bits {
@@ -65,6 +66,7 @@ pub struct Rule {
     defer: bool,
     window: Option<u16>,
     timeout: u32,
+    rate: Option<Rate>,
 }
 
 /// Why a rule makes no sense.
@@ -80,6 +82,8 @@ pub enum RuleError {
     Window,
     /// A time to wait of zero, or of more than [`MAX_GATE_TIMEOUT`].
     Timeout(u32),
+    /// A rate of more than [`MAX_RATE`](super::rate::MAX_RATE).
+    Rate(u32),
     /// What is reserved for later is not zero.
     Reserved,
 }
@@ -107,6 +111,7 @@ impl Rule {
             defer: false,
             window: None,
             timeout: GATE_TIMEOUT,
+            rate: None,
         })
     }
 
@@ -144,6 +149,19 @@ impl Rule {
         })
     }
 
+    /// The same with a limit on what clients are sent; with 0 there is none.
+    ///
+    /// # Errors
+    ///
+    /// The rate is too high.
+    pub fn limited(self, per_second: u32) -> Result<Self, RuleError> {
+        let rate = Rate::new(per_second);
+        if rate.is_none() && per_second != 0 {
+            return Err(RuleError::Rate(per_second));
+        }
+        Ok(Self { rate, ..self })
+    }
+
     fn allows(&self, bit: u8) -> bool {
         self.options & bit != 0
     }
@@ -156,6 +174,11 @@ impl Rule {
     /// How long a client may wait for a verdict, in seconds.
     pub fn timeout(&self) -> u32 {
         self.timeout
+    }
+
+    /// How many SYN,ACKs and resets clients may be sent.
+    pub fn rate(&self) -> Option<Rate> {
+        self.rate
     }
 
     /// The window that a client is shown that is to wait, in bytes: without `--window`, a first
@@ -282,6 +305,20 @@ pub fn accept(ack: &Segment, check: impl Fn(u32) -> Option<u16>) -> Option<Waiti
     })
 }
 
+/// Whether two sequence numbers are so near to each other that they may be of one stream. Another one's, on
+/// the same ports, begins so near to it in one of eight thousand cases.
+pub fn is_near(a: u32, b: u32) -> bool {
+    const NEAR: u32 = 1 << 18;
+    a.wrapping_sub(b).wrapping_add(NEAR) < 2 * NEAR
+}
+
+/// Whether `ack` can bring a cookie back, as far as its timestamps tell; `now_ms` is of the clock that
+/// [`answer`] was told.
+pub fn may_bring_cookie(ack: &Segment, now_ms: u32) -> bool {
+    let timestamps = ack.options().timestamps;
+    timestamps.is_none_or(|ts| timestamp::is_recent(ts.ecr, now_ms))
+}
+
 /// Where in the client's stream `segment` stands that a client sends while it waits: what a DPI engine
 /// may judge, and what is held for the server. `None` for what is not part of the stream that our
 /// SYN,ACK has begun, or goes beyond the budget.
@@ -349,6 +386,52 @@ pub fn syn(waiting: &Waiting, segment: &Segment, clock: Option<u32>) -> Syn {
         },
         timestamp: ts.map_or(0, |ts| ts.ecr),
     }
+}
+
+/// A [`Syn`] that has to bring what is to be remembered along: in its acknowledgement and its echoed
+/// timestamp, which mean nothing in a SYN.
+pub fn laden(syn: &Syn, proxy_isn: u32) -> Repr {
+    let mut repr = syn.repr;
+    repr.ack = proxy_isn;
+    if let Some(ts) = &mut repr.options.timestamps {
+        ts.ecr = syn.timestamp;
+    }
+    repr
+}
+
+/// What a laden SYN brings, and the SYN without it.
+pub fn unload(segment: &Segment) -> (u32, Syn) {
+    let mut options = segment.options();
+    let timestamp = match &mut options.timestamps {
+        Some(ts) => core::mem::take(&mut ts.ecr),
+        None => 0,
+    };
+    let repr = Repr {
+        src_port: segment.src_port(),
+        dst_port: segment.dst_port(),
+        seq: segment.seq(),
+        ack: 0,
+        flags: segment.flags(),
+        window: segment.window(),
+        options,
+    };
+    (segment.ack(), Syn { repr, timestamp })
+}
+
+/// How to make a laden SYN one that is not.
+pub fn unloading(segment: &Segment) -> [Option<Rewrite>; 2] {
+    let ecr = timestamp::find(segment.raw_options()).map(|(at, ts)| Rewrite {
+        // Behind the value.
+        offset: at.wrapping_add(4),
+        old: ts.ecr,
+        new: 0,
+    });
+    let ack = Rewrite {
+        offset: segment::ACK,
+        old: segment.ack(),
+        new: 0,
+    };
+    [Some(ack), ecr]
 }
 
 /// What the server's SYN,ACK brings about.
@@ -462,7 +545,7 @@ mod tests {
     fn with_payload(repr: &Repr, payload: usize) -> Segment {
         let mut bytes = [0; MAX_HEADER_LEN];
         let len = repr.emit(&mut bytes);
-        Segment::new(bytes, len + payload).unwrap()
+        Segment::new(&bytes, len + payload).unwrap()
     }
 
     fn segment(repr: &Repr) -> Segment {
@@ -677,6 +760,21 @@ mod tests {
         assert_eq!(wrong(t, 0, 3601), RuleError::Timeout(3601));
         assert_eq!(wrong(1, 0, 0), RuleError::Mss);
         assert_eq!(wrong(2, 0, 0), RuleError::Wscale(15));
+    }
+
+    #[test]
+    fn a_rule_has_a_rate_only_if_it_says_so() {
+        let rule = Rule::new(ALL, 7, 1460).unwrap();
+        assert_eq!(rule.rate(), None);
+        assert_eq!(rule.limited(0), Ok(rule));
+        for rate in [1, 10_000_000] {
+            let limited = rule.limited(rate).unwrap();
+            assert_eq!(limited.rate(), Rate::new(rate));
+            assert_eq!(limited.limited(0), Ok(rule));
+        }
+        for rate in [10_000_001, u32::MAX] {
+            assert_eq!(rule.limited(rate), Err(RuleError::Rate(rate)));
+        }
     }
 
     #[test]

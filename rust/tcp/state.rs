@@ -187,13 +187,21 @@ impl Phase {
                 timestamp: words[1],
                 client_isn: words[2],
             },
-            (true, true) => Self::Open {
-                proxy_isn: words[0],
-                timestamp: words[1],
-                timestamp_offset: words[2],
-            },
+            (true, true) => Self::open(words),
             // Not ours, whatever it is; nothing would translate it.
             (false, false) => Self::None,
+        }
+    }
+
+    /// That of an entry with the status bit and with the extension: what its words say.
+    pub fn open([proxy_isn, timestamp, timestamp_offset]: Words) -> Self {
+        if proxy_isn | timestamp | timestamp_offset == 0 {
+            return Self::None;
+        }
+        Self::Open {
+            proxy_isn,
+            timestamp,
+            timestamp_offset,
         }
     }
 
@@ -203,6 +211,15 @@ impl Phase {
             Self::Waiting(waiting) | Self::Refused(waiting) => Some(waiting.client_isn),
             Self::Opening { client_isn, .. } => Some(*client_isn),
             Self::None | Self::Gone | Self::Open { .. } => None,
+        }
+    }
+
+    /// Our ISN towards the client.
+    pub fn proxy_isn(&self) -> Option<u32> {
+        match self {
+            Self::Waiting(waiting) | Self::Refused(waiting) => Some(waiting.proxy_isn),
+            Self::Opening { proxy_isn, .. } | Self::Open { proxy_isn, .. } => Some(*proxy_isn),
+            Self::None | Self::Gone => None,
         }
     }
 
