@@ -59,4 +59,32 @@ held "the gate, another protocol" 4012
 offload on
 ok "the gate: with offload of checksums a page comes, too" page 4013
 
+ip -n fw neigh replace "$raw_client" lladdr 02:00:00:00:01:02 dev br0
+
+# One rule in PREROUTING: packets that are bridged are not turned round.
+stop "$dpi"
+ipt_restore <<-END
+	*raw
+	-A PREROUTING -p tcp --dport 80 -j SYNPROXY --sack-perm --timestamp --mss 1460 --wscale 7
+	COMMIT
+	*mangle
+	-A OUTPUT -p tcp --sport 80 --tcp-flags SYN,ACK SYN,ACK
+	COMMIT
+	*filter
+	:FORWARD DROP
+	-A FORWARD -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT
+	COMMIT
+END
+passed() { ipt_save -t mangle -c | sed -nE 's/^\[([0-9]+):.* SYN,ACK$/\1/p'; }
+ok "one rule: a page comes" page 4021
+settle
+is "one rule: by one SYN" "$(seen_count server "tcp src port 4021 and $SYN")" 1
+ok "one rule: its answer was sent by the bridge" [ "$(passed)" -ge 1 ]
+ok "one rule: and was the proxy's" grep -q 'win 0,' <(seen client "tcp dst port 4021 and $SYN_ACK")
+offload on
+ok "one rule: with offload of checksums a page comes, too" page 4022
+offload off
+ok "one rule: ACKs without a good cookie are met with silence" raw bogus 5021
+is "one rule: and do not come to the server" "$(server_packets 5021)" 0
+
 finish

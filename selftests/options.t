@@ -39,9 +39,13 @@ for protocol in "" "-p udp" "! -p tcp"; do
 	# shellcheck disable=SC2086 # two words
 	refused "SYNPROXY with '$protocol' for a protocol" "only valid for protocol 6" -A FORWARD $protocol -j SYNPROXY
 done
-for place in "filter OUTPUT" "mangle PREROUTING" "mangle POSTROUTING" "nat PREROUTING"; do
-	refused "SYNPROXY in $place" "used from hooks ${place#* }, but only usable from INPUT/FORWARD" \
+for place in "filter OUTPUT" "mangle POSTROUTING"; do
+	refused "SYNPROXY in $place" "used from hooks ${place#* }, but only usable from PREROUTING/INPUT/FORWARD" \
 		-t "${place% *}" -A "${place#* }" -p tcp -j SYNPROXY
+done
+for table in mangle nat; do
+	refused "SYNPROXY in $table PREROUTING" "PREROUTING: expected the table raw" \
+		-t "$table" -A PREROUTING -p tcp -j SYNPROXY
 done
 while read -r option range values; do
 	for value in $values; do
@@ -53,6 +57,7 @@ done <<-END
 	wscale 0-14 15
 	window 1-65535 0
 	timeout 1-3600 3601
+	rate 1-10000000 0 10000001
 END
 # The library that comes with iptables leaves it to the kernel.
 stock refused "--wscale 15 by the stock library" "wscale 15: expected 0 to 14" -A FORWARD -p tcp -j SYNPROXY --wscale 15

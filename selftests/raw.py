@@ -39,12 +39,53 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
-def ip_header(tcp, number):
-    ends = CLIENT + SERVER
+def ip_header(payload, number, ends=CLIENT + SERVER, tos=0, protocol=6, options=b"", fragment=0):
+    """In front of a TCP segment, or of IPv6 extension headers and one, or of a part of that."""
     if IS_V6:
-        return struct.pack("!IHBB", 6 << 28, len(tcp), 6, 64) + ends
-    ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), number, 0, 64, 6, 0) + ends
+        return struct.pack("!IHBB", 6 << 28 | tos << 20, len(payload), protocol, 64) + ends
+    header = 5 + len(options) // 4
+    ip = struct.pack("!BBHHHBBH", 4 << 4 | header, tos, header * 4 + len(payload), number, fragment, 64, protocol, 0)
+    ip += ends + options
     return ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
+
+
+# What a segment is put into: some functions that make packets of it.
+
+
+def plain(tcp, number, ends):
+    return [ip_header(tcp, number, ends) + tcp]
+
+
+def classed(tcp, number, ends):
+    """With a type of service, and marked by the network."""
+    return [ip_header(tcp, number, ends, tos=0x4B) + tcp]
+
+
+def padded(tcp, number, ends):
+    """With bytes behind its end, as a short Ethernet frame has."""
+    return [ip_header(tcp, number, ends) + tcp + b"\xa5" * 30]
+
+
+def with_options(tcp, number, ends):
+    """Behind options of IPv4, or an extension header of IPv6 with as much."""
+    if IS_V6:
+        tcp = bytes((6, 0, 1, 4, 0, 0, 0, 0)) + tcp
+        return [ip_header(tcp, number, ends, protocol=60) + tcp]
+    return [ip_header(tcp, number, ends, options=b"\1\1\1\0") + tcp]
+
+
+def fragments(tcp, number, ends):
+    """In two of them."""
+    made = []
+    for start, end in ((0, 24), (24, len(tcp))):
+        part, offset = tcp[start:end], start // 8
+        more = end < len(tcp)
+        if IS_V6:
+            part = struct.pack("!BBHI", 6, 0, offset << 3 | more, number) + part
+            made.append(ip_header(part, number, ends, protocol=44) + part)
+        else:
+            made.append(ip_header(part, number, ends, fragment=more << 13 | offset) + part)
+    return made
 
 
 def tcp_for_client(packet):
@@ -81,14 +122,17 @@ class Client:
         self.isn = random.getrandbits(32) if isn is None else isn
         self.answer = None
         self.clock = 1000
+        self.ends, self.gateway = CLIENT + SERVER, GATEWAY
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETHERTYPE))
         # Room for the answers to a flood.
         self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 20)
         self.socket.bind(("c0", ETHERTYPE))
 
-    def send(self, flags, at=1, data=b"", seq=None, ack=None, options=None, spoil=0, header=None, urgent=0):
-        """Sends a segment, at byte `at` after the ISN if no number is given."""
+    def send(self, flags, at=1, data=b"", seq=None, ack=None, options=None, spoil=0, header=None, urgent=0, put=plain):
+        """Sends a segment, at byte `at` after the ISN if no number is given; `put` puts it into packets."""
         self.clock += 1
+        if options is None and flags & ACK and self.answer and not self.answer.tsval:
+            options = b""
         if options is None:
             echo = self.answer.tsval if self.answer else 0
             options = struct.pack("!BBII", 8, 10, self.clock, echo)
@@ -106,9 +150,10 @@ class Client:
             + data
         )
         # The pseudo header: those of both families have the same sum.
-        total = checksum(CLIENT + SERVER + struct.pack("!HH", 6, len(tcp)) + tcp) ^ spoil
+        total = checksum(self.ends + struct.pack("!HH", 6, len(tcp)) + tcp) ^ spoil
         tcp = tcp[:16] + struct.pack("!H", total) + tcp[18:]
-        self.socket.sendto(ip_header(tcp, self.clock) + tcp, ("c0", ETHERTYPE, 0, 0, GATEWAY))
+        for packet in put(tcp, self.clock, self.ends):
+            self.socket.sendto(packet, ("c0", ETHERTYPE, 0, 0, self.gateway))
 
     def receive(self, until, repeat=lambda: None):
         """All segments that come, up to one that `until` is true for; `repeat` is called each second."""
@@ -153,10 +198,10 @@ class Client:
                 got.append(Segment(tcp))
         return [one for one in got if one.dport == self.port]
 
-    def syn(self, repeat=lambda: None):
+    def syn(self, repeat=lambda: None, **how):
         """A SYN, and its SYN,ACK."""
         self.answer = None
-        self.send(SYN, 0)
+        self.send(SYN, 0, **how)
         is_answer = lambda got: got.flags == SYN | ACK and got.ack == (self.isn + 1) & 0xFFFFFFFF
         self.answer = self.receive(is_answer, repeat)[-1]
 
@@ -164,6 +209,16 @@ class Client:
         """The handshake with the proxy."""
         self.syn()
         self.send(ACK)
+
+    def insist(self):
+        """A request, again and again until the begin of the answer to it comes."""
+        first = (self.answer.seq + 1) & 0xFFFFFFFF
+        ask = lambda: self.send(ACK | PSH, data=REQUEST)
+        ask()
+        # Nothing of an older connection on these ports.
+        got = self.receive(lambda got: got.data and got.seq == first, repeat=ask)[-1]
+        if not got.data.startswith(b"HTTP/1.1 200"):
+            sys.exit(f"expected the begin of the page, got {got}")
 
     def ask(self):
         """A request, and the begin of the answer to it."""
@@ -224,6 +279,131 @@ def bogus(port):
     client.send(ACK | PSH, ack=client.answer.seq - 4, data=REQUEST)
     client.send(ACK, at=6)
     client.silence()
+
+
+def stray(port):
+    """All that is of no connection, and is no SYN."""
+    client = Client(port)
+    for flags in (ACK, ACK | PSH, ACK | URG, ACK | FIN, RST, RST | ACK, SYN | ACK, FIN, PSH, 0):
+        client.send(flags, ack=random.getrandbits(32), data=REQUEST if flags & PSH else b"")
+    for flags in (SYN | FIN, SYN | RST, FIN | SYN | RST | PSH | ACK | URG):
+        client.send(flags, 0, ack=random.getrandbits(32))
+    client.send(ACK, header=4)
+    client.send(ACK, header=15)
+    client.silence()
+
+
+def spoiled(port):
+    """What has a wrong checksum: a SYN, and the ACK to the answer of one that has not."""
+    client = Client(port)
+    client.send(SYN, 0, spoil=0x1234)
+    client.silence()
+    client = Client(port + 1)
+    client.syn()
+    client.send(ACK, spoil=0x1234)
+    client.send(ACK | PSH, data=REQUEST, spoil=0x1234)
+    client.silence()
+
+
+def nowhere(port):
+    """SYNs from or to whom no one connection can be, and one to whoever is on the link."""
+    if IS_V6:
+        nobodies = ("ff02::1", "ff05::1", "ff0e::1", "::", "::1")
+    else:
+        # (A directed broadcast address is known to the routing only.)
+        nobodies = ("255.255.255.255", "224.0.0.1", "239.1.1.1", "0.0.0.0", "127.0.0.1")
+    nobodies = [socket.inet_pton(FAMILY, name) for name in nobodies]
+    client = Client(port)
+    for ends in [CLIENT + one for one in nobodies] + [one + SERVER for one in nobodies]:
+        client.ends = ends
+        client.send(SYN, 0)
+        client.port += 1
+    client.ends = CLIENT + SERVER
+    for client.gateway in (bytes.fromhex("ffffffffffff"), bytes.fromhex("01005e000001"), bytes.fromhex("333300000001")):
+        client.send(SYN, 0)
+        client.port += 1
+    client.so_far()
+
+
+def served(port, **how):
+    """A page for a client that sends such a SYN."""
+    client = Client(port)
+    client.syn(**how)
+    client.send(ACK)
+    client.insist()
+
+
+def of_a_class(port):
+    """Its packet has a type of service."""
+    served(port, put=classed)
+
+
+def in_a_short_frame(port):
+    """Bytes that are not of the packet follow."""
+    served(port, put=padded)
+
+
+def behind_options(port):
+    """It does not follow the fixed part of the IP header."""
+    served(port, put=with_options)
+
+
+def in_fragments(port):
+    """It comes in two packets."""
+    served(port, put=fragments)
+
+
+def with_data(port):
+    """It has data, which nobody takes."""
+    served(port, data=REQUEST)
+
+
+def without_options(port):
+    """It has no options, and is shorter than its answer with all that a rule can offer."""
+    served(port, options=b"")
+
+
+def prompt(port):
+    """The request is in the last segment of the handshake, and is sent once."""
+    client = Client(port)
+    client.syn()
+    client.send(ACK | PSH, data=REQUEST)
+    got = client.receive(lambda got: got.data)[-1]
+    if not got.data.startswith(b"HTTP/1.1 200"):
+        sys.exit(f"expected the begin of the page, got {got}")
+
+
+def returns(port):
+    """A client that has lost an open connection shakes hands for another one on its ports."""
+    client = Client(port)
+    client.shake()
+    client.insist()
+    # Far from what it had, as the time that it takes to lose one has it.
+    client.isn += 1 << 24
+    client.shake()
+    client.insist()
+
+
+def aborts(port):
+    """An open connection is reset."""
+    client = Client(port)
+    client.shake()
+    client.insist()
+    client.so_far()
+    client.send(RST, at=1 + len(REQUEST))
+
+
+def parts(port):
+    """Both close a connection on which nothing was said, and the last ACK comes again."""
+    client = Client(port)
+    client.shake()
+    # The server is there.
+    client.receive(lambda got: got.flags & ACK)
+    client.send(FIN | ACK)
+    client.receive(lambda got: got.flags & FIN, repeat=lambda: client.send(FIN | ACK))
+    for _ in range(3):
+        client.send(ACK, at=2, ack=client.answer.seq + 2)
+        client.so_far()
 
 
 def crafted(port):
@@ -532,6 +712,35 @@ def noise(port):
     client = Client(port)
     for client.port in range(port, port + 500):
         client.send(SYN, 0)
+
+
+def turns(port):
+    """SYNs from two thousands of ports in turn: no more than one a second is answered."""
+    client = Client(port)
+    start, answers = time.monotonic(), 0
+    for number in range(2000):
+        client.port = port + number // 2 + number % 2 * 1000
+        client.send(SYN, 0)
+        while select.select([client.socket], [], [], 0.02)[0]:
+            tcp = tcp_for_client(client.socket.recv(65536))
+            segment = tcp and Segment(tcp)
+            answers += bool(segment) and segment.flags == SYN | ACK and port <= segment.dport < port + 2000
+        took = time.monotonic() - start
+        if answers > 1 + took:
+            sys.exit(f"{answers} answers in {took} s")
+        if answers == 6:
+            return
+    sys.exit(f"{answers} answers in {took} s")
+
+
+def overdue(port):
+    """A client that goes on when its wait is over."""
+    client = Client(port)
+    client.shake()
+    while not os.path.exists(os.environ["GO"]):
+        time.sleep(0.1)
+    for _ in range(100):
+        client.send(ACK | PSH, data=REQUEST)
 
 
 def main():

@@ -79,4 +79,34 @@ sed 's/-A FORWARD/-A INPUT/' "$here/../examples/synproxy.rules" | ipt_restore
 ok "local, the gate: a page comes" page 4031
 ok "local, the gate: with timestamps" timestamps 4031
 
+# one DEVICE NAME PORT: one rule in PREROUTING, which sees packets of both devices. That of the VRF comes
+# last, when conntrack knows them.
+one() {
+	ipt_restore <<-END
+		*raw
+		-A PREROUTING -i $1 -p tcp --dport 80 -j SYNPROXY --sack-perm --timestamp --mss 1401 --wscale 7
+		COMMIT
+		*mangle
+		COMMIT
+		*filter
+		:FORWARD DROP
+		-A FORWARD -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT
+		COMMIT
+	END
+	ok "$2, one rule for $1: a page comes" page "$3"
+	settle
+	ok "$2, one rule for $1: by the proxy" ours "$3"
+	ok "$2, one rule for $1: with timestamps" timestamps "$3"
+	ok "$2, one rule for $1: ACKs without a good cookie are met with silence" raw bogus $(($3 + 1000))
+	ok "$2, one rule for $1: and make no entry" no_entries $(($3 + 1000))
+}
+one eth0 local 4041
+one + local 4042
+stop "$nginx"
+rm -f "$tmp/nginx.pid"
+start_nginx server
+address=$server
+one eth0 forwarded 4051
+one + forwarded 4052
+
 finish
