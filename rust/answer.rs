@@ -106,7 +106,10 @@ pub(crate) fn early(skb: &mut SkBuff, place: Place<'_>, syn: &Segment, rule: &Ru
         return Verdict::Drop;
     }
     let offer = Offer::of(syn, rule);
-    let Some(cookie) = skb.cookie(family, place.thoff, offer.mss) else {
+    let cookie = skb
+        .cookie(family, place.thoff, offer.mss)
+        .or_else(|| client_flow(skb, syn)?.cookie(syn.seq(), offer.mss));
+    let Some(cookie) = cookie else {
         return Verdict::Drop;
     };
     let repr = handshake::answer(syn, rule, &offer, cookie, window, tcp_clock_ms());

@@ -163,7 +163,9 @@ fn connect(
 pub(crate) fn came_in(skb: &mut SkBuff, place: HookPlace<'_>, ct: &Conn) -> Result {
     let (thoff, segment) = skb.segment(place.family).ok_or(EINVAL)?;
     let words = ct.synproxy().ok_or(EINVAL)?;
-    if !segment.is_syn() || !ct.has_seqadj() || words.load() != [0; 3] {
+    // One that is repeated brings nothing: its entry has just gone.
+    let is_laden = segment.is_syn() && segment.ack() != 0;
+    if !is_laden || !ct.has_seqadj() || words.load() != [0; 3] {
         return Err(EINVAL);
     }
     let (proxy_isn, syn) = handshake::unload(&segment);

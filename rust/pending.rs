@@ -35,7 +35,7 @@ use crate::{
 use kernel::{
     prelude::*,
     rbtree::{RBTree, RBTreeNode, RBTreeNodeReservation},
-    sync::atomic::{Atomic, Relaxed},
+    sync::atomic::{Acquire, Atomic, Relaxed, Release},
 };
 
 /// Memory that held packets take in all namespaces, in bytes.
@@ -321,16 +321,17 @@ impl Table {
             let result = f(inner);
             let passes = !inner.passing.is_empty();
             self.passes.store(passes, Relaxed);
-            self.empty
-                .store(inner.clients.is_empty() && !passes, Relaxed);
+            // This first: who sees that nobody is under way any more sees that somebody was.
             self.retries.store(inner.retries != 0, Relaxed);
+            self.empty
+                .store(inner.clients.is_empty() && !passes, Release);
             result
         })
     }
 
     /// Whether nobody is under way.
     pub(crate) fn is_empty(&self) -> bool {
-        self.empty.load(Relaxed)
+        self.empty.load(Acquire)
     }
 
     /// Whether somebody was just now, see [`Table::may_retry`].

@@ -138,9 +138,11 @@ impl Hook for Relay {
                 Verdict::Drop
             }
             (Phase::Opening { client_isn, .. }, Direction::Original) => {
+                // One that comes in twice at once is still laden, the second time.
                 let our_syn = segment.is_syn()
                     && segment.seq() == client_isn
-                    && (skb.is_local() || open::comes_in(net, ct, skb));
+                    && segment.ack() == 0
+                    && (open::comes_in(net, ct, skb) || skb.is_local());
                 // A client that gives up: its own sequence numbers are right.
                 if our_syn || segment.is_rst() {
                     Verdict::Accept

@@ -180,6 +180,10 @@ ways() {
 	ok "a zone: the entry is there" grep -q zone=7 <(entries 4203)
 	is "a zone: and nowhere else" "$(entries 4203 | grep -vc zone=7)" 0
 	is "a zone: by one SYN" "$(syns 4203)" 1
+	ipt -t raw -R PREROUTING 1 -p tcp -j CT --zone mark
+	ipt -t raw -I PREROUTING -p tcp -j MARK --set-mark 8
+	ok "a zone by the mark: a page comes" page 4209
+	ok "a zone by the mark: the entry is there" grep -q zone=8 <(entries 4209)
 
 	# What is tracked or not is for other rules to say.
 	firewall

@@ -121,12 +121,14 @@ void rust_helper_nf_ct_refresh(struct nf_conn *ct, u32 jiffies);
 unsigned long rust_helper_nf_ct_expires(const struct nf_conn *ct);
 bool rust_helper_nf_is_loopback_packet(const struct sk_buff *skb);
 struct nf_conn *rust_helper_nf_ct_tuplehash_to_ctrack(const struct nf_conntrack_tuple_hash *hash);
-/* In the default zone; NULL when there is no room. */
+/* NULL when there is no room. */
 struct nf_conn *rust_helper_nf_conntrack_alloc(struct net *net,
 					       const struct nf_conntrack_zone *zone,
 					       const struct nf_conntrack_tuple *orig,
 					       const struct nf_conntrack_tuple *reply);
 const struct nf_conntrack_zone *rust_helper_nf_ct_zone_dflt(void);
+void rust_helper_nf_ct_zone_tmpl(const struct nf_conn *tmpl, const struct sk_buff *skb,
+				 struct nf_conntrack_zone *zone);
 bool rust_helper_tcp_loose(const struct net *net);
 
 /* net/netfilter/nf_conntrack_core.h */

@@ -79,3 +79,12 @@ bool rust_helper_tcp_loose(const struct net *net)
 {
 	return net->ct.nf_ct_proto.tcp.tcp_loose;
 }
+
+/* That of the packet's mark, if its template says so. */
+void rust_helper_nf_ct_zone_tmpl(const struct nf_conn *tmpl, const struct sk_buff *skb,
+				 struct nf_conntrack_zone *zone)
+{
+	struct nf_conntrack_zone tmp;
+
+	*zone = *nf_ct_zone_tmpl(tmpl, skb, &tmp);
+}

@@ -55,6 +55,8 @@ void rust_helper_skb_finish_tcp(struct sk_buff *skb, unsigned int ip_len, unsign
 		th->check = ~tcp_v6_check(tcp_len, &ip6h->saddr, &ip6h->daddr, 0);
 	}
 	skb_scrub_packet(skb, true);
+	/* Also a departure time, of a container for instance. */
+	skb_set_delivery_time(skb, 0, SKB_CLOCK_REALTIME);
 	skb_orphan(skb);
 	skb_gso_reset(skb);
 	skb_clear_hash(skb);

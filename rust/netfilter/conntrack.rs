@@ -498,7 +498,18 @@ impl SkBuff {
     pub fn zone(&self) -> Zone {
         match self.tracked() {
             Tracked::Yes { ct, .. } => ct.zone(),
-            _ => self.template().map_or_else(Zone::default, Conn::zone),
+            _ => self.template().map_or_else(Zone::default, |template| {
+                let mut zone = Zone::default();
+                // SAFETY: All are valid.
+                unsafe {
+                    bindings::rust_helper_nf_ct_zone_tmpl(
+                        template.as_raw(),
+                        self.as_raw(),
+                        &mut zone.0,
+                    );
+                }
+                zone
+            }),
         }
     }
 

@@ -24,7 +24,8 @@ enum Header {
 }
 
 impl SkBuff {
-    /// As [`Flow::cookie`], of the SYN at `thoff` bytes as its addresses stand in the packet.
+    /// As [`Flow::cookie`], of the SYN at `thoff` bytes as its addresses stand in the packet; `None` when
+    /// it does not lie in one piece.
     pub fn cookie(&self, family: Family, thoff: usize, mss: u16) -> Option<(u32, u16)> {
         let mut mss = mss;
         let ip = self.linear().get(self.network_offset()..)?.as_ptr();

@@ -17,7 +17,7 @@ use kernel::prelude::*;
 
 impl SkBuff {
     /// Whether the packet can be turned round: it is nothing but a TCP segment that is whole, and came by
-    /// Ethernet from one machine to this one alone, by no tunnel, bridge, VRF or IPsec.
+    /// Ethernet from one machine to this one alone, by no tunnel, bridge or IPsec.
     fn can_turn_round(&self) -> bool {
         // SAFETY: `self` is valid, and has a device while a hook sees it.
         let came_plain = unsafe {
@@ -92,7 +92,7 @@ impl SkBuff {
     ) -> Result {
         const ROOM: usize = ip::MAX_HEADER_LEN + segment::MAX_HEADER_LEN;
         // SAFETY: `self` is valid, and the exclusive borrow lets us change it. Then it is linear, ours
-        // alone, and has that many bytes.
+        // alone, and has that many bytes; what is not written to is cut off again.
         let bytes: &mut [u8; ROOM] = unsafe {
             if !bindings::rust_helper_skb_resize(self.as_raw(), ROOM as u32) {
                 return Err(ENOMEM);
