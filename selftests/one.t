@@ -94,6 +94,8 @@ refused() {
 	ok "$1: nothing is left" no_entries "$2"
 }
 
+state() { [[ $(entries "$1") == *" $2 "* ]]; }
+
 ### The tests
 
 pages() {
@@ -147,9 +149,7 @@ nat() {
 	is "DNAT and SNAT: the server has seen that address" "$seen_by" "${server%2}100 4104 $server 80"
 	address=${virtual}5
 	ok "DNAT and MASQUERADE: a page comes" page_seen 4105
-	# By one of its addresses.
-	ok "DNAT and MASQUERADE: the server has seen the firewall" \
-		grep -qE "^${server%2}(1|100) 4105 $server 80\$" <<<"$seen_by"
+	is "DNAT and MASQUERADE: the server has seen the firewall" "$seen_by" "${server%2}1 4105 $server 80"
 	settle
 	is "NAT: nothing of a SYN,ACK passes OUTPUT" "$(passed by_output)" 0
 	address=$server
@@ -170,7 +170,7 @@ ways() {
 	count marked FORWARD -i eth0 -p tcp --syn -m mark --mark 0x7
 	count unmarked FORWARD -i eth0 -p tcp -m mark ! --mark 0x7
 	ok "a mark by the device: a page comes" page 4202 /64k
-	is "a mark by the device: our SYN has it" "$(passed marked)" 1
+	ok "a mark by the device: our SYN has it" [ "$(passed marked)" -ge 1 ]
 	is "a mark by the device: as has all that is forwarded" "$(passed unmarked)" 0
 	is "a mark by the device: and its entry" "$(entries 4202 | grep -c 'mark=7')" 1
 
@@ -246,7 +246,7 @@ known() {
 
 	ok "a client that resets an open connection" raw aborts 5101
 	ok "is heard by the server" [ "$(settle && seen_count server "tcp src port 5101 and $RST")" -ge 1 ]
-	ok "whose entry is closed" grep -qE 'CLOSE |^$' <(entries 5101)
+	ok "whose entry is closed" wait_for not state 5101 ESTABLISHED
 	ok "a client that has lost its connection gets a new one on its ports" raw returns 5102
 	ok "the server got another SYN" [ "$(syns 5102)" -ge 2 ]
 	ok "the last ACK of a connection comes again" raw parts 5103
@@ -255,16 +255,18 @@ known() {
 
 # lost_syn NAME PORT: the server comes up only after the first SYN.
 lost_syn() {
+	local curl before
+	before=$(counted syn_retrans)
 	server "$iptables-$BACKEND" -A INPUT -p tcp --syn -j DROP
 	spawn client curl -sS --max-time 60 --local-port "$2" -o "$tmp/page.$2" "$(url /1M)"
-	local curl=$pid
+	curl=$pid
 	ok "$1: the server gets a SYN" wait_for syns_are "$2" 1
 	ok "$1: and another" wait_for syns_are "$2" 2
 	server "$iptables-$BACKEND" -F
 	ok "$1: so that the page comes" wait "$curl"
 	ok "$1: whole" cmp "$tmp/page.$2" "$www/1M"
 	is "$1: all SYNs are alike" "$(seen server "tcp src port $2 and $SYN" | proposal | sort -u | wc -l)" 1
-	ok "$1: they are counted" [ "$(counted syn_retrans)" -ge $(($(syns "$2") - 1)) ]
+	ok "$1: they are counted" [ $(($(counted syn_retrans) - before)) -ge $(($(syns "$2") - 1)) ]
 }
 
 # Seconds between the SYNs of a port, rounded.
@@ -451,8 +453,6 @@ user_chain() {
 
 ### The end
 
-state() { [[ $(entries "$1") == *" $2 "* ]]; }
-
 # One connection that waits, one that opens, and two that are open, the second without
 # timestamps.
 every_state() {
@@ -507,7 +507,8 @@ case $FAMILY in
 4) prefix=24 ;;
 6) prefix=64 ;;
 esac
-ip -n fw addr add "${server%2}100/$prefix" dev eth1
+# MASQUERADE does not choose it.
+ip -n fw addr add "${server%2}100/$prefix" dev eth1 preferred_lft 0
 start_nginx server
 rm -f "$tmp/nginx.pid"
 start_nginx fw

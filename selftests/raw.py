@@ -131,8 +131,6 @@ class Client:
     def send(self, flags, at=1, data=b"", seq=None, ack=None, options=None, spoil=0, header=None, urgent=0, put=plain):
         """Sends a segment, at byte `at` after the ISN if no number is given; `put` puts it into packets."""
         self.clock += 1
-        if options is None and flags & ACK and self.answer and not self.answer.tsval:
-            options = b""
         if options is None:
             echo = self.answer.tsval if self.answer else 0
             options = struct.pack("!BBII", 8, 10, self.clock, echo)
@@ -210,10 +208,10 @@ class Client:
         self.syn()
         self.send(ACK)
 
-    def insist(self):
+    def insist(self, **how):
         """A request, again and again until the begin of the answer to it comes."""
         first = (self.answer.seq + 1) & 0xFFFFFFFF
-        ask = lambda: self.send(ACK | PSH, data=REQUEST)
+        ask = lambda: self.send(ACK | PSH, data=REQUEST, **how)
         ask()
         # Nothing of an older connection on these ports.
         got = self.receive(lambda got: got.data and got.seq == first, repeat=ask)[-1]
@@ -360,7 +358,10 @@ def with_data(port):
 
 def without_options(port):
     """It has no options, and is shorter than its answer with all that a rule can offer."""
-    served(port, options=b"")
+    client = Client(port)
+    client.syn(options=b"")
+    client.send(ACK, options=b"")
+    client.insist(options=b"")
 
 
 def prompt(port):
