@@ -119,7 +119,7 @@ pub(crate) fn early(skb: &mut SkBuff, place: Place<'_>, syn: &Segment, rule: &Ru
     let Some(flow) = client_flow(skb, syn) else {
         return Verdict::Drop;
     };
-    match skb.find_route(net) {
+    match skb.find_route() {
         Ok(()) => send_back(net, skb, &flow, &repr, As::Untracked),
         Err(_) => Verdict::Drop,
     }

@@ -48,7 +48,6 @@ void rust_helper_skb_reserve(struct sk_buff *skb, unsigned int len);
 void rust_helper_skb_reset_network_header(struct sk_buff *skb);
 unsigned int rust_helper_skb_network_offset(const struct sk_buff *skb);
 struct dst_entry *rust_helper_skb_dst(const struct sk_buff *skb);
-void rust_helper_skb_dst_set_noref(struct sk_buff *skb, struct dst_entry *dst);
 u16 rust_helper_skb_gso_size(const struct sk_buff *skb);
 bool rust_helper_skb_is_unicast(const struct sk_buff *skb);
 int rust_helper_skb_iif(const struct sk_buff *skb);

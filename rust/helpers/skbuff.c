@@ -33,11 +33,6 @@ struct dst_entry *rust_helper_skb_dst(const struct sk_buff *skb)
 	return skb_dst(skb);
 }
 
-void rust_helper_skb_dst_set_noref(struct sk_buff *skb, struct dst_entry *dst)
-{
-	skb_dst_set_noref(skb, dst);
-}
-
 u16 rust_helper_skb_gso_size(const struct sk_buff *skb)
 {
 	return skb_shinfo(skb)->gso_size;

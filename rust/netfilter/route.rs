@@ -50,7 +50,7 @@ impl SkBuff {
     /// # Errors
     ///
     /// `EINVAL` when it would not let it in.
-    pub fn find_route(&mut self, _net: &Net) -> Result {
+    pub fn find_route(&mut self) -> Result {
         // SAFETY: `self` is valid, has its network header and a device, and no route yet.
         if unsafe { bindings::rust_helper_skb_route_input(self.as_raw()) } {
             Ok(())

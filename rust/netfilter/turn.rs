@@ -48,8 +48,8 @@ impl SkBuff {
     ///
     /// # Errors
     ///
-    /// `EINVAL` for addresses of different versions, or not of hosts, or when it has no route; `ENOMEM`; what the routing
-    /// says, such as `ENETUNREACH`. It is good for nothing then.
+    /// `EINVAL` for addresses of different versions, or not of hosts, or when it has no route; `ENOMEM`;
+    /// what the routing says, such as `ENETUNREACH`. It is good for nothing then.
     pub fn recast(
         &mut self,
         net: &Net,
