@@ -339,6 +339,16 @@ seen_count() { seen "$@" | wc -l; }
 # The first of them; sed reads on, so that tcpdump does not die of SIGPIPE.
 seen_first() { seen "$@" | sed -n 1p; }
 
+# heard_after_data PORT: the server's wire saw nothing of a client's port before the client
+# had sent data.
+heard_after_data() {
+	local data heard
+	settle
+	data=$(seen_first client "tcp src port $1 and $DATA")
+	heard=$(seen_first server "tcp port $1")
+	awk -v data="${data%% *}" -v heard="${heard%% *}" 'BEGIN { exit !(data > 0 && data < heard) }'
+}
+
 # How many TCP packets of a client port the server's wire saw. "tcp" as a filter
 # would not see fragments.
 server_packets() {
