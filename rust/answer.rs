@@ -9,7 +9,8 @@ use crate::{
         hook::Verdict,
         ktime_get_ns, pernet,
         skb::SkBuff,
-        tcp_clock_ms,
+        turn::Turnable,
+        clock_ms,
         xtables::Place,
         Net,
     },
@@ -55,10 +56,12 @@ impl Bucket {
 }
 
 /// Whether `rule` has one more packet sent to a client.
+#[inline]
 fn may_send(net: &Net, rule: &Rule) -> bool {
-    let Some(rate) = rule.rate() else {
-        return true;
-    };
+    rule.rate().is_none_or(|rate| is_due(net, rate))
+}
+
+fn is_due(net: &Net, rate: Rate) -> bool {
     let may = pernet::state::<Relay>(net).bucket.take(rate);
     if !may {
         stats::count(net, Counter::RateLimited);
@@ -98,6 +101,7 @@ pub(crate) fn deferred_untracked(
 }
 
 /// Answers a SYN at a rule in PREROUTING; the packet is the answer then, if it can be turned round.
+#[inline]
 pub(crate) fn early(skb: &mut SkBuff, place: Place<'_>, syn: &Segment, rule: &Rule) -> Verdict {
     let window = if rule.defers() { rule.window() } else { 0 };
     let (net, family) = (place.net, place.family);
@@ -106,21 +110,22 @@ pub(crate) fn early(skb: &mut SkBuff, place: Place<'_>, syn: &Segment, rule: &Ru
         return Verdict::Drop;
     }
     let offer = Offer::of(syn, rule);
-    let cookie = skb
-        .cookie(family, place.thoff, offer.mss)
-        .or_else(|| client_flow(skb, syn)?.cookie(syn.seq(), offer.mss));
-    let Some(cookie) = cookie else {
-        return Verdict::Drop;
-    };
-    let repr = handshake::answer(syn, rule, &offer, cookie, window, tcp_clock_ms());
-    if skb.turn_round(net, family, &repr).is_ok() {
-        return Verdict::SendBack;
+    let answer = |cookie| handshake::answer(syn, rule, &offer, cookie, window, clock_ms());
+    if let Some(mut packet) = Turnable::new(skb, family) {
+        let repr = answer(packet.cookie(offer.mss));
+        return match packet.turn_round(net, &repr) {
+            Ok(()) => Verdict::SendBack,
+            Err(_) => Verdict::Drop,
+        };
     }
     let Some(flow) = client_flow(skb, syn) else {
         return Verdict::Drop;
     };
+    let Some(cookie) = flow.cookie(syn.seq(), offer.mss) else {
+        return Verdict::Drop;
+    };
     match skb.find_route() {
-        Ok(()) => send_back(net, skb, &flow, &repr, As::Untracked),
+        Ok(()) => send_back(net, skb, &flow, &answer(cookie), As::Untracked),
         Err(_) => Verdict::Drop,
     }
 }
@@ -140,7 +145,7 @@ pub(crate) fn client_flow(skb: &SkBuff, segment: &Segment) -> Option<Flow> {
 
 /// The client that sent `ack`, if it brings a cookie of ours back.
 pub(crate) fn client(skb: &SkBuff, ack: &Segment) -> Option<Waiting> {
-    if !handshake::may_bring_cookie(ack, tcp_clock_ms()) {
+    if !handshake::may_bring_cookie(ack, clock_ms()) {
         return None;
     }
     let flow = client_flow(skb, ack)?;
@@ -166,7 +171,7 @@ fn answer(
     let Some(cookie) = flow.cookie(syn.seq(), offer.mss) else {
         return Verdict::Drop;
     };
-    let repr = handshake::answer(syn, rule, &offer, cookie, window, tcp_clock_ms());
+    let repr = handshake::answer(syn, rule, &offer, cookie, window, clock_ms());
     send_back(net, skb, &flow, &repr, how)
 }
 

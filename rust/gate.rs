@@ -19,7 +19,7 @@ use crate::{
         pernet,
         skb::SkBuff,
         sync::{new_lock_bh, LockBh},
-        tcp_clock_ms,
+        clock_ms,
         xtables::Place,
         Net,
     },
@@ -58,7 +58,7 @@ impl Gate {
 
     fn count<R>(&self, f: impl FnOnce(&mut Census, u32) -> R) -> R {
         self.census.with(|census| {
-            let now_ms = tcp_clock_ms();
+            let now_ms = clock_ms();
             let result = f(census, now_ms);
             self.total.store(census.total(now_ms), Relaxed);
             result

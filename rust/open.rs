@@ -22,7 +22,7 @@ use crate::{
         nat, pernet,
         route::{Route, Routed},
         skb::{Manner, OwnedSkb, SkBuff},
-        tcp_clock_ms,
+        clock_ms,
         xtables::Place,
         Net,
     },
@@ -150,7 +150,7 @@ fn connect(
             ct,
             syn: syn.repr,
             manner,
-            backoff: Backoff::new(tcp_clock_ms()),
+            backoff: Backoff::new(clock_ms()),
         },
         passage,
     )?;
@@ -181,7 +181,7 @@ pub(crate) fn came_in(skb: &mut SkBuff, place: HookPlace<'_>, ct: &Conn) -> Resu
             ct: ct.into(),
             syn: syn.repr,
             manner: skb.manner(),
-            backoff: Backoff::new(tcp_clock_ms()),
+            backoff: Backoff::new(clock_ms()),
         },
         None,
     )
@@ -264,7 +264,7 @@ impl Unanswered {
     /// Sends the SYN once more.
     pub(crate) fn repeat(&self, net: &Net) -> Result {
         // Conntrack does not for a SYN that comes again.
-        let wait_ms = self.backoff.wait_ms(tcp_clock_ms());
+        let wait_ms = self.backoff.wait_ms(clock_ms());
         self.ct.prolong((wait_ms / 1000).saturating_add(MARGIN_S));
         let flow = self.ct.flow();
         let mut out = OwnedSkb::tcp(net, flow.client, flow.server, &self.syn, self.manner)?;

@@ -26,7 +26,7 @@ use crate::{
         cookie::Flow,
         pernet,
         sync::{new_lock_bh, LockBh},
-        tcp_clock_ms, Net,
+        clock_ms, Net,
     },
     open::Unanswered,
     relay::Relay,
@@ -548,7 +548,7 @@ pub(crate) fn look(net: &Net) -> Option<u32> {
     let mut next = None;
     for _ in 0..ROUNDS {
         let mut due = [const { None }; SEND];
-        next = table.locked(|inner| inner.due(tcp_clock_ms(), limit, &mut due));
+        next = table.locked(|inner| inner.due(clock_ms(), limit, &mut due));
         for due in due.into_iter().flatten() {
             // What cannot be sent is as good as lost.
             let _ = match due {

@@ -21,7 +21,7 @@ use crate::{
     open,
     relay::Relay,
     tcp::{
-        handshake::{RuleError, MAX_GATE_TIMEOUT},
+        handshake::{rule_bits, RuleError, MAX_GATE_TIMEOUT},
         ip,
         rate::MAX_RATE,
         timestamp::Direction,
@@ -39,8 +39,11 @@ pub(crate) trait Parameters: FromBytes + 'static {
     /// The revision.
     const REVISION: u8;
 
+    /// The option bits that it has.
+    const OPTIONS: u16;
+
     /// What they mean; nothing is said of what is reserved.
-    fn rule(&self) -> Result<Rule, RuleError>;
+    fn rule(&self) -> Rule;
 
     /// Whether what is reserved for later is zero.
     fn is_reserved_clear(&self) -> bool {
@@ -51,25 +54,34 @@ pub(crate) trait Parameters: FromBytes + 'static {
 /// Those of the in-tree target.
 impl Parameters for nf_synproxy_info {
     const REVISION: u8 = 0;
+    const OPTIONS: u16 = rule_bits::REVISION_0;
 
-    fn rule(&self) -> Result<Rule, RuleError> {
-        Rule::new(self.options, self.wscale, self.mss)
+    #[inline]
+    fn rule(&self) -> Rule {
+        Rule {
+            options: self.options.into(),
+            wscale: self.wscale,
+            mss: self.mss,
+            ..Rule::default()
+        }
     }
 }
 
 /// Ours.
 impl Parameters for xt_synproxy_info {
     const REVISION: u8 = 1;
+    const OPTIONS: u16 = rule_bits::REVISION_1;
 
-    fn rule(&self) -> Result<Rule, RuleError> {
-        Rule::with_gate(
-            self.options.into(),
-            self.wscale,
-            self.mss,
-            self.window,
-            self.timeout,
-        )?
-        .limited(self.rate)
+    #[inline]
+    fn rule(&self) -> Rule {
+        Rule {
+            options: self.options.into(),
+            wscale: self.wscale,
+            mss: self.mss,
+            window: self.window,
+            timeout: self.timeout,
+            rate: self.rate,
+        }
     }
 
     fn is_reserved_clear(&self) -> bool {
@@ -100,10 +112,11 @@ impl<P: Parameters, const IPV6: bool> Extension for SynProxy<P, IPV6> {
             }
             return Err(EINVAL);
         }
+        let rule = info.rule();
         let clear = info.is_reserved_clear().then_some(());
-        let rule = clear
+        clear
             .ok_or(RuleError::Reserved)
-            .and_then(|()| info.rule())
+            .and_then(|()| rule.check(P::OPTIONS))
             .map_err(|error| {
                 if may_log() {
                     explain(error);
@@ -138,11 +151,10 @@ fn explain(error: RuleError) {
 
 impl<P: Parameters, const IPV6: bool> Target for SynProxy<P, IPV6> {
     fn target(skb: &mut SkBuff, place: Place<'_>, info: &P) -> Verdict {
+        // Checked when it was inserted.
+        let rule = info.rule();
         if place.hook == point::PRE_ROUTING {
-            return match info.rule() {
-                Ok(rule) => early::judge(skb, place, &rule),
-                Err(_) => Verdict::Final(HookVerdict::Drop),
-            };
+            return early::judge(skb, place, &rule);
         }
         // A user chain of nft is checked without its hooks.
         if place.is_later_fragment
@@ -152,9 +164,6 @@ impl<P: Parameters, const IPV6: bool> Target for SynProxy<P, IPV6> {
         {
             return Verdict::Final(HookVerdict::Drop);
         }
-        let Ok(rule) = info.rule() else {
-            return Verdict::Final(HookVerdict::Drop);
-        };
         let Some(segment) = skb.tcp(place.thoff) else {
             return Verdict::Final(HookVerdict::Drop);
         };

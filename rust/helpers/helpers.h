@@ -17,6 +17,7 @@
 
 /* linux/jiffies.h: libclang takes HZ for that of userspace. */
 unsigned int rust_helper_hz(void);
+u32 rust_helper_clock_ms(void);
 
 /* linux/ratelimit.h */
 bool rust_helper_may_log(void);
@@ -56,7 +57,6 @@ void rust_helper_skb_set_mark(struct sk_buff *skb, u32 mark);
 void rust_helper_skb_allow_fragments(struct sk_buff *skb);
 u16 rust_helper_skb_protocol(const struct sk_buff *skb);
 void rust_helper_skb_set_protocol(struct sk_buff *skb, u16 protocol);
-bool rust_helper_skb_is_bare(struct sk_buff *skb);
 bool rust_helper_skb_resize(struct sk_buff *skb, unsigned int len);
 void rust_helper_inet_proto_csum_replace4(__sum16 *sum, struct sk_buff *skb,
 					  u32 from, u32 to);
@@ -68,7 +68,7 @@ int rust_helper_skb_route_output(struct net *net, struct sk_buff *skb,
 				 const struct dst_entry *near);
 
 /* linux/etherdevice.h */
-bool rust_helper_skb_is_from_neighbour(const struct sk_buff *skb);
+bool rust_helper_skb_is_from_neighbour(struct sk_buff *skb);
 void rust_helper_skb_return_to_neighbour(struct sk_buff *skb);
 
 /* linux/netfilter.h: of NFPROTO_IPV4 or NFPROTO_IPV6. */
@@ -95,7 +95,6 @@ bool rust_helper_netif_rx_by(struct net *net, struct sk_buff *skb, int ifindex);
 
 /* net/tcp.h */
 unsigned int rust_helper_max_tcp_header(void);
-u32 rust_helper_tcp_clock_ms(void);
 u8 rust_helper_tcp_syn_retries(const struct net *net);
 u16 rust_helper_tcp_v4_pseudo_sum(unsigned int len, __be32 saddr, __be32 daddr);
 bool rust_helper_skb_tcp_sum_is_right(const struct sk_buff *skb, unsigned int thoff);

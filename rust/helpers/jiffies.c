@@ -8,3 +8,8 @@ unsigned int rust_helper_hz(void)
 {
 	return HZ;
 }
+
+u32 rust_helper_clock_ms(void)
+{
+	return jiffies64_to_msecs(get_jiffies_64() - INITIAL_JIFFIES);
+}

@@ -82,12 +82,6 @@ void rust_helper_inet_proto_csum_replace4(__sum16 *sum, struct sk_buff *skb,
 	inet_proto_csum_replace4(sum, skb, cpu_to_be32(from), cpu_to_be32(to), false);
 }
 
-/* Neither a tunnel, a bridge or IPsec has left anything on it, nor is it several in one. */
-bool rust_helper_skb_is_bare(struct sk_buff *skb)
-{
-	return !skb->_skb_refdst && !skb_has_extensions(skb) && !skb_is_gso(skb);
-}
-
 /* Has it linear, ours alone, and @len bytes long. */
 bool rust_helper_skb_resize(struct sk_buff *skb, unsigned int len)
 {
@@ -95,12 +89,10 @@ bool rust_helper_skb_resize(struct sk_buff *skb, unsigned int len)
 
 	if (skb_linearize(skb))
 		return false;
-	missing = max_t(int, (int)len - (int)skb->len - skb_tailroom(skb), 0);
-	if ((missing || skb_cloned(skb)) && pskb_expand_head(skb, 0, missing, GFP_ATOMIC))
+	missing = (int)len - (int)skb->len - skb_tailroom(skb);
+	if ((missing > 0 || skb_cloned(skb)) &&
+	    pskb_expand_head(skb, 0, max(missing, 0), GFP_ATOMIC))
 		return false;
-	if (len > skb->len)
-		skb_put(skb, len - skb->len);
-	else
-		skb_trim(skb, len);
+	__skb_set_length(skb, len);
 	return true;
 }

@@ -16,11 +16,6 @@ u8 rust_helper_tcp_syn_retries(const struct net *net)
 	return READ_ONCE(net->ipv4.sysctl_tcp_syn_retries);
 }
 
-u32 rust_helper_tcp_clock_ms(void)
-{
-	return tcp_clock_ms();
-}
-
 u16 rust_helper_tcp_v6_pseudo_sum(unsigned int len, const struct in6_addr *saddr,
 				  const struct in6_addr *daddr)
 {

@@ -4,8 +4,7 @@
 //!
 //! C header: [`include/net/tcp.h`](srctree/include/net/tcp.h)
 
-use super::{bindings, skb::SkBuff, Family};
-use crate::tcp::segment;
+use super::{bindings, turn::Turnable, Family};
 use core::net::{IpAddr, SocketAddr};
 
 /// A connection as its client sees it.
@@ -23,26 +22,23 @@ enum Header {
     V6(bindings::ipv6hdr),
 }
 
-impl SkBuff {
-    /// As [`Flow::cookie`], of the SYN at `thoff` bytes as its addresses stand in the packet; `None` when
-    /// it does not lie in one piece.
-    pub fn cookie(&self, family: Family, thoff: usize, mss: u16) -> Option<(u32, u16)> {
+impl Turnable<'_> {
+    /// As [`Flow::cookie`], of the SYN as its addresses stand in the packet.
+    pub fn cookie(&self, mss: u16) -> (u32, u16) {
         let mut mss = mss;
-        let ip = self.linear().get(self.network_offset()..)?.as_ptr();
-        let th = self
-            .linear()
-            .get(thoff..)?
-            .first_chunk::<{ segment::HEADER_LEN }>()?;
-        let th = th.as_ptr().cast();
-        // SAFETY: A packet of this family has its IP header in one piece, as netfilter sees it, and the
-        // fixed part of the other was found. No pointer is kept.
+        let (ip, th) = self.headers();
+        // SAFETY: Both headers are in place. No pointer is kept.
         let isn = unsafe {
-            match family {
-                Family::Ipv4 => bindings::__cookie_v4_init_sequence(ip.cast(), th, &mut mss),
-                Family::Ipv6 => bindings::__cookie_v6_init_sequence(ip.cast(), th, &mut mss),
+            match self.family() {
+                Family::Ipv4 => {
+                    bindings::__cookie_v4_init_sequence(ip.cast(), th.cast(), &mut mss)
+                }
+                Family::Ipv6 => {
+                    bindings::__cookie_v6_init_sequence(ip.cast(), th.cast(), &mut mss)
+                }
             }
         };
-        Some((isn, mss))
+        (isn, mss)
     }
 }
 

@@ -177,10 +177,10 @@ pub fn may_log() -> bool {
     unsafe { bindings::rust_helper_may_log() }
 }
 
-/// The clock of TCP timestamps in milliseconds, `tcp_clock_ms()`; wraps around.
-pub fn tcp_clock_ms() -> u32 {
+/// A clock in milliseconds, as coarse as jiffies, for TCP timestamps among others; wraps around.
+pub fn clock_ms() -> u32 {
     // SAFETY: May be called in any context.
-    unsafe { bindings::rust_helper_tcp_clock_ms() }
+    unsafe { bindings::rust_helper_clock_ms() }
 }
 
 /// The monotonic clock in nanoseconds, `ktime_get_ns()`: it does not wrap around.

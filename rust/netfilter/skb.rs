@@ -211,6 +211,7 @@ impl SkBuff {
 
     /// Reads the TCP header at `thoff`, an offset from the start of the packet in bytes; `None` when
     /// it is malformed or cut short.
+    #[inline]
     pub fn tcp(&self, thoff: usize) -> Option<Segment> {
         let len = self.len().checked_sub(thoff)?;
         match self.linear().get(thoff..) {

@@ -15,33 +15,65 @@ use crate::tcp::{ip, segment, Repr};
 use core::net::{IpAddr, SocketAddr};
 use kernel::prelude::*;
 
-impl SkBuff {
-    /// Whether the packet can be turned round: it is nothing but a TCP segment that is whole, and came by
-    /// Ethernet from one machine to this one alone, by no tunnel, bridge or IPsec.
-    fn can_turn_round(&self) -> bool {
-        // SAFETY: `self` is valid, and has a device while a hook sees it.
-        let came_plain = unsafe {
-            bindings::rust_helper_skb_is_from_neighbour(self.as_raw())
-                && bindings::rust_helper_skb_is_bare(self.as_raw())
+/// A packet that can be turned round: it is nothing but a TCP segment that is whole, and came by Ethernet
+/// from one machine to this one alone, by no tunnel, bridge or IPsec.
+///
+/// # Invariants
+///
+/// The packet begins with an IP header of `family` without options, and a TCP header; what is fixed of both
+/// lies in one piece.
+pub struct Turnable<'a> {
+    skb: &'a mut SkBuff,
+    family: Family,
+}
+
+impl<'a> Turnable<'a> {
+    /// `None` when the packet cannot be turned round.
+    #[inline]
+    pub fn new(skb: &'a mut SkBuff, family: Family) -> Option<Self> {
+        // SAFETY: `skb` is valid, and has a device while a hook sees it.
+        let came_plain = unsafe { bindings::rust_helper_skb_is_from_neighbour(skb.as_raw()) };
+        let is_plain = match family {
+            Family::Ipv4 => ip::is_plain_v4(skb.linear(), skb.len()),
+            Family::Ipv6 => ip::is_plain_v6(skb.linear(), skb.len()),
         };
-        came_plain && self.network_offset() == 0 && ip::is_plain(self.linear(), self.len())
+        let headers = Self::ip_len(family).wrapping_add(segment::HEADER_LEN);
+        // INVARIANT: Just looked at.
+        (came_plain && is_plain && skb.linear().len() >= headers).then_some(Self { skb, family })
     }
 
-    /// Makes the packet, a TCP segment, its own answer: `tcp`, with the addresses swapped. It is sent by
+    fn ip_len(family: Family) -> usize {
+        match family {
+            Family::Ipv4 => ip::V4_HEADER_LEN,
+            Family::Ipv6 => ip::V6_HEADER_LEN,
+        }
+    }
+
+    pub(super) fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Where the IP and the TCP header are.
+    pub(super) fn headers(&self) -> (*const u8, *const u8) {
+        let ip = self.skb.linear().as_ptr();
+        // SAFETY: It lies behind, by the invariant.
+        (ip, unsafe { ip.add(Self::ip_len(self.family)) })
+    }
+
+    /// Makes the packet its own answer: `tcp`, with the addresses swapped. It is sent by
     /// [`Verdict::SendBack`](super::hook::Verdict::SendBack).
     ///
     /// # Errors
     ///
-    /// `EINVAL` when it cannot be turned round; `ENOMEM`. It is what it was then.
-    pub fn turn_round(&mut self, net: &Net, family: Family, tcp: &Repr) -> Result {
-        if !self.can_turn_round() {
-            return Err(EINVAL);
-        }
-        self.rewrite_all(tcp, |header| {
-            ip::turn(header, net.default_hop_limit(family))
-        })
+    /// `ENOMEM`. It is what it was then.
+    pub fn turn_round(&mut self, net: &Net, tcp: &Repr) -> Result {
+        let hop_limit = net.default_hop_limit(self.family);
+        self.skb
+            .rewrite_all(tcp, |header| ip::turn(header, hop_limit))
     }
+}
 
+impl SkBuff {
     /// Makes the packet one of this host's: `tcp` from `src` to `dst`, on account of what it was itself. It
     /// goes with the connection of `reply` as the server's, or conntrack has nothing to do with it. It
     /// is sent by [`Verdict::Send`](super::hook::Verdict::Send).

@@ -29,23 +29,25 @@ use super::timestamp::{self, Extras, Rewrite};
 /// Option bits of a rule, `NF_SYNPROXY_OPT_*` of `include/uapi/linux/netfilter/nf_synproxy.h`.
 pub mod rule_bits {
     /// `--mss`
-    pub const MSS: u8 = 0x01;
+    pub const MSS: u16 = 0x01;
     /// `--wscale`
-    pub const WSCALE: u8 = 0x02;
+    pub const WSCALE: u16 = 0x02;
     /// `--sack-perm`
-    pub const SACK_PERM: u8 = 0x04;
+    pub const SACK_PERM: u16 = 0x04;
     /// `--timestamp`
-    pub const TIMESTAMP: u8 = 0x08;
+    pub const TIMESTAMP: u16 = 0x08;
     /// `--ecn`
-    pub const ECN: u8 = 0x10;
+    pub const ECN: u16 = 0x10;
     /// All of revision 0.
-    pub const ALL: u8 = 0x1f;
+    pub const REVISION_0: u16 = 0x1f;
     /// `--defer`, of `include/uapi/linux/netfilter/xt_SYNPROXY.h`, as are those that follow.
     pub const DEFER: u16 = 0x20;
     /// `--window`
     pub const WINDOW: u16 = 0x40;
     /// `--timeout`
     pub const TIMEOUT: u16 = 0x80;
+    /// All of revision 1.
+    pub const REVISION_1: u16 = 0xff;
 }
 
 /// Segments that a first flight has, RFC 6928.
@@ -58,15 +60,20 @@ pub const GATE_TIMEOUT: u32 = 30;
 pub const MAX_GATE_TIMEOUT: u32 = 3600;
 
 /// What a rule of the operator says: the options of the server behind it, and of the gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
-    options: u8,
-    wscale: u8,
-    mss: u16,
-    defer: bool,
-    window: Option<u16>,
-    timeout: u32,
-    rate: Option<Rate>,
+    /// See [`rule_bits`].
+    pub options: u16,
+    /// The server's window scale.
+    pub wscale: u8,
+    /// The server's MSS in bytes.
+    pub mss: u16,
+    /// The window in bytes that a client is shown that is to wait.
+    pub window: u16,
+    /// How long a client may wait, in seconds.
+    pub timeout: u32,
+    /// How many SYN,ACKs and resets clients may be sent in a second; 0 for any number.
+    pub rate: u32,
 }
 
 /// Why a rule makes no sense.
@@ -89,103 +96,62 @@ pub enum RuleError {
 }
 
 impl Rule {
-    /// Checks the fields of a `struct nf_synproxy_info`.
+    /// Checks a rule before it is inserted; `known` are the option bits of its revision.
     ///
     /// # Errors
     ///
     /// The first field that makes no sense.
-    pub fn new(options: u8, wscale: u8, mss: u16) -> Result<Self, RuleError> {
-        if options & !rule_bits::ALL != 0 {
-            return Err(RuleError::Options((options & !rule_bits::ALL).into()));
-        }
-        if options & rule_bits::WSCALE != 0 && wscale > MAX_WSCALE {
-            return Err(RuleError::Wscale(wscale));
-        }
-        if options & rule_bits::MSS != 0 && mss == 0 {
-            return Err(RuleError::Mss);
-        }
-        Ok(Self {
-            options,
-            wscale,
-            mss,
-            defer: false,
-            window: None,
-            timeout: GATE_TIMEOUT,
-            rate: None,
-        })
-    }
-
-    /// Checks the fields of a `struct xt_synproxy_info`, but for what is reserved.
-    ///
-    /// # Errors
-    ///
-    /// The first field that makes no sense.
-    pub fn with_gate(
-        options: u16,
-        wscale: u8,
-        mss: u16,
-        window: u16,
-        timeout: u32,
-    ) -> Result<Self, RuleError> {
-        use rule_bits::{ALL, DEFER, TIMEOUT, WINDOW};
-        let has = |bit| options & bit != 0;
-        let unknown = options & !(u16::from(ALL) | DEFER | WINDOW | TIMEOUT);
+    pub fn check(&self, known: u16) -> Result<(), RuleError> {
+        let unknown = self.options & !known;
         if unknown != 0 {
             return Err(RuleError::Options(unknown));
         }
-        // Masked to the width of the type.
-        let plain = Self::new((options & u16::from(ALL)) as u8, wscale, mss)?;
-        if has(WINDOW) && window == 0 {
+        if self.allows(rule_bits::WSCALE) && self.wscale > MAX_WSCALE {
+            return Err(RuleError::Wscale(self.wscale));
+        }
+        if self.allows(rule_bits::MSS) && self.mss == 0 {
+            return Err(RuleError::Mss);
+        }
+        if self.allows(rule_bits::WINDOW) && self.window == 0 {
             return Err(RuleError::Window);
         }
-        if has(TIMEOUT) && !(1..=MAX_GATE_TIMEOUT).contains(&timeout) {
-            return Err(RuleError::Timeout(timeout));
+        if self.allows(rule_bits::TIMEOUT) && !(1..=MAX_GATE_TIMEOUT).contains(&self.timeout) {
+            return Err(RuleError::Timeout(self.timeout));
         }
-        Ok(Self {
-            defer: has(DEFER),
-            window: has(WINDOW).then_some(window),
-            timeout: if has(TIMEOUT) { timeout } else { GATE_TIMEOUT },
-            ..plain
-        })
+        if self.rate != 0 && self.rate().is_none() {
+            return Err(RuleError::Rate(self.rate));
+        }
+        Ok(())
     }
 
-    /// The same with a limit on what clients are sent; with 0 there is none.
-    ///
-    /// # Errors
-    ///
-    /// The rate is too high.
-    pub fn limited(self, per_second: u32) -> Result<Self, RuleError> {
-        let rate = Rate::new(per_second);
-        if rate.is_none() && per_second != 0 {
-            return Err(RuleError::Rate(per_second));
-        }
-        Ok(Self { rate, ..self })
-    }
-
-    fn allows(&self, bit: u8) -> bool {
+    fn allows(&self, bit: u16) -> bool {
         self.options & bit != 0
     }
 
     /// A client without a conntrack entry is to wait, too.
     pub fn defers(&self) -> bool {
-        self.defer
+        self.allows(rule_bits::DEFER)
     }
 
     /// How long a client may wait for a verdict, in seconds.
     pub fn timeout(&self) -> u32 {
-        self.timeout
+        if self.allows(rule_bits::TIMEOUT) {
+            self.timeout
+        } else {
+            GATE_TIMEOUT
+        }
     }
 
     /// How many SYN,ACKs and resets clients may be sent.
     pub fn rate(&self) -> Option<Rate> {
-        self.rate
+        Rate::new(self.rate)
     }
 
     /// The window that a client is shown that is to wait, in bytes: without `--window`, a first
     /// flight.
     pub fn window(&self) -> u16 {
-        if let Some(window) = self.window {
-            return window;
+        if self.allows(rule_bits::WINDOW) {
+            return self.window;
         }
         let mss = if self.allows(rule_bits::MSS) {
             self.mss
@@ -207,6 +173,7 @@ pub struct Offer {
 
 impl Offer {
     /// Reads a SYN. Without timestamps there is no place to keep anything but the MSS.
+    #[inline]
     pub fn of(syn: &Segment, rule: &Rule) -> Self {
         let options = syn.options();
         let timestamp = options
@@ -231,6 +198,7 @@ impl Offer {
 }
 
 /// The SYN,ACK for `syn`, with a cookie as our ISN, and the MSS that it keeps.
+#[inline]
 pub fn answer(
     syn: &Segment,
     rule: &Rule,
@@ -540,7 +508,14 @@ mod tests {
     use crate::segment::MAX_HEADER_LEN;
     use crate::timestamp::{translate, Direction};
 
-    const ALL: u8 = rule_bits::ALL;
+    const RULE: Rule = Rule {
+        options: rule_bits::REVISION_0,
+        wscale: 7,
+        mss: 1460,
+        window: 0,
+        timeout: 0,
+        rate: 0,
+    };
 
     fn with_payload(repr: &Repr, payload: usize) -> Segment {
         let mut bytes = [0; MAX_HEADER_LEN];
@@ -590,7 +565,7 @@ mod tests {
 
     #[test]
     fn the_whole_handshake() {
-        let rule = Rule::new(ALL, 7, 1460).unwrap();
+        let rule = RULE;
         let syn_in = client_syn();
         let offer = Offer::of(&segment(&syn_in), &rule);
         assert_eq!(offer.mss, 1400);
@@ -663,7 +638,7 @@ mod tests {
 
     #[test]
     fn without_timestamps_only_the_mss_is_kept() {
-        let rule = Rule::new(ALL, 7, 1460).unwrap();
+        let rule = RULE;
         let mut syn_in = client_syn();
         syn_in.options.timestamps = None;
         let offer = Offer::of(&segment(&syn_in), &rule);
@@ -682,8 +657,11 @@ mod tests {
 
     #[test]
     fn a_rule_allows_or_takes_away() {
-        for bits in 0..=ALL {
-            let rule = Rule::new(bits, 7, 1460).unwrap();
+        for bits in 0..=rule_bits::REVISION_0 {
+            let rule = Rule {
+                options: bits,
+                ..RULE
+            };
             let syn_in = segment(&client_syn());
             let offer = Offer::of(&syn_in, &rule);
             let out = answer(&syn_in, &rule, &offer, (1, 1400), 0, 0).options;
@@ -697,15 +675,28 @@ mod tests {
 
     #[test]
     fn rules_that_make_no_sense() {
-        assert_eq!(Rule::new(0xe0, 7, 1460), Err(RuleError::Options(0xe0)));
-        assert_eq!(Rule::new(ALL, 15, 1460), Err(RuleError::Wscale(15)));
-        assert_eq!(Rule::new(ALL, 7, 0), Err(RuleError::Mss));
-        assert!(Rule::new(0, 255, 0).is_ok());
+        let check = |options, wscale, mss, known| {
+            let rule = Rule {
+                options,
+                wscale,
+                mss,
+                ..Rule::default()
+            };
+            rule.check(known)
+        };
+        let (old, new) = (rule_bits::REVISION_0, rule_bits::REVISION_1);
+        assert_eq!(check(0xe0, 7, 1460, old), Err(RuleError::Options(0xe0)));
+        assert_eq!(check(old, 15, 1460, old), Err(RuleError::Wscale(15)));
+        for known in [old, new] {
+            assert_eq!(check(old, 7, 0, known), Err(RuleError::Mss));
+            assert_eq!(check(old, 14, 1, known), Ok(()));
+            assert_eq!(check(0, 255, 0, known), Ok(()));
+        }
     }
 
     #[test]
     fn only_the_stream_that_we_have_answered_is_held() {
-        let rule = Rule::new(ALL, 7, 1460).unwrap();
+        let rule = RULE;
         let syn_in = client_syn();
         let offer = Offer::of(&segment(&syn_in), &rule);
         let syn_ack = answer(&segment(&syn_in), &rule, &offer, (400, 1400), 14600, 0);
@@ -740,19 +731,30 @@ mod tests {
     #[test]
     fn a_rule_with_a_gate_says_what_is_wrong() {
         let (d, w, t) = (rule_bits::DEFER, rule_bits::WINDOW, rule_bits::TIMEOUT);
-        let plain = Rule::with_gate(0x1f, 7, 1460, 0, 0).unwrap();
-        assert_eq!(plain, Rule::new(0x1f, 7, 1460).unwrap());
         assert_eq!(
-            (plain.defers(), plain.window(), plain.timeout()),
+            (RULE.defers(), RULE.window(), RULE.timeout()),
             (false, 14600, 30)
         );
-        let all = Rule::with_gate(0x1f | d | w | t, 7, 1460, 65535, 3600).unwrap();
+        let all = Rule {
+            options: 0x1f | d | w | t,
+            window: 65535,
+            timeout: 3600,
+            ..RULE
+        };
+        assert_eq!(all.check(rule_bits::REVISION_1), Ok(()));
         assert_eq!(
             (all.defers(), all.window(), all.timeout()),
             (true, 65535, 3600)
         );
         let wrong = |options, window, timeout| {
-            Rule::with_gate(options, 15, 0, window, timeout).unwrap_err()
+            let rule = Rule {
+                options,
+                wscale: 15,
+                window,
+                timeout,
+                ..Rule::default()
+            };
+            rule.check(rule_bits::REVISION_1).unwrap_err()
         };
         assert_eq!(wrong(0x100, 1, 1), RuleError::Options(0x100));
         assert_eq!(wrong(w, 0, 0), RuleError::Window);
@@ -764,16 +766,17 @@ mod tests {
 
     #[test]
     fn a_rule_has_a_rate_only_if_it_says_so() {
-        let rule = Rule::new(ALL, 7, 1460).unwrap();
-        assert_eq!(rule.rate(), None);
-        assert_eq!(rule.limited(0), Ok(rule));
+        let limited = |rate| Rule { rate, ..RULE };
+        assert_eq!(RULE.rate(), None);
         for rate in [1, 10_000_000] {
-            let limited = rule.limited(rate).unwrap();
-            assert_eq!(limited.rate(), Rate::new(rate));
-            assert_eq!(limited.limited(0), Ok(rule));
+            assert_eq!(limited(rate).rate(), Rate::new(rate));
+            assert_eq!(limited(rate).check(rule_bits::REVISION_1), Ok(()));
         }
         for rate in [10_000_001, u32::MAX] {
-            assert_eq!(rule.limited(rate), Err(RuleError::Rate(rate)));
+            assert_eq!(
+                limited(rate).check(rule_bits::REVISION_1),
+                Err(RuleError::Rate(rate))
+            );
         }
     }
 

@@ -161,26 +161,33 @@ impl Header {
     }
 }
 
-/// Whether the packet of `len` bytes that begins with `bytes` is nothing but a header without options and
-/// a TCP segment that is whole, sent from one machine to another.
-pub fn is_plain(bytes: &[u8], len: usize) -> bool {
-    match *bytes {
-        [0x45, _, l0, l1, _, _, f0, f1, _, protocol::TCP, _, _, s0, s1, s2, s3, d0, d1, d2, d3, ..] => {
-            usize::from(u16::from_be_bytes([l0, l1])) == len
-                && u16::from_be_bytes([f0, f1]) & 0x3fff == 0
-                && is_host_v4([s0, s1, s2, s3])
-                && is_host_v4([d0, d1, d2, d3])
-        }
-        [first, _, _, _, l0, l1, protocol::TCP, _, ref addresses @ ..] if first >> 4 == 6 => {
-            let Some((src, rest)) = addresses.split_first_chunk() else {
-                return false;
-            };
-            V6_HEADER_LEN.wrapping_add(u16::from_be_bytes([l0, l1]).into()) == len
-                && is_host_v6(src)
-                && rest.first_chunk().is_some_and(is_host_v6)
-        }
-        _ => false,
-    }
+/// Whether the packet of `len` bytes that begins with `bytes` is nothing but an IPv4 header without options
+/// and a TCP segment that is whole, sent from one machine to another.
+#[inline]
+pub fn is_plain_v4(bytes: &[u8], len: usize) -> bool {
+    let Some(&[0x45, _, l0, l1, _, _, f0, f1, _, protocol::TCP, _, _, s0, s1, s2, s3, d0, d1, d2, d3]) =
+        bytes.first_chunk::<V4_HEADER_LEN>()
+    else {
+        return false;
+    };
+    usize::from(u16::from_be_bytes([l0, l1])) == len
+        && u16::from_be_bytes([f0, f1]) & 0x3fff == 0
+        && is_host_v4([s0, s1, s2, s3])
+        && is_host_v4([d0, d1, d2, d3])
+}
+
+/// The same of an IPv6 header without extension headers.
+pub fn is_plain_v6(bytes: &[u8], len: usize) -> bool {
+    let [first, _, _, _, l0, l1, protocol::TCP, _, ref addresses @ ..] = *bytes else {
+        return false;
+    };
+    let Some((src, rest)) = addresses.split_first_chunk() else {
+        return false;
+    };
+    first >> 4 == 6
+        && V6_HEADER_LEN.wrapping_add(u16::from_be_bytes([l0, l1]).into()) == len
+        && is_host_v6(src)
+        && rest.first_chunk().is_some_and(is_host_v6)
 }
 
 fn is_host_v4(octets: [u8; 4]) -> bool {
@@ -297,6 +304,12 @@ mod tests {
                 assert_eq!(there[..len], back[..len], "{class:#x}");
             }
         }
+    }
+
+    fn is_plain(bytes: &[u8], len: usize) -> bool {
+        let (v4, v6) = (is_plain_v4(bytes, len), is_plain_v6(bytes, len));
+        assert!(!(v4 && v6));
+        v4 || v6
     }
 
     #[test]

@@ -95,33 +95,67 @@ pub fn parse_timestamps(data: &[u8]) -> Option<Timestamps> {
     })
 }
 
+/// The timestamps in options that are nothing else, laid out as RFC 7323 appendix A recommends.
+#[inline]
+pub fn only_timestamps(bytes: &[u8]) -> Option<Timestamps> {
+    let words = Words::<3>::try_from(bytes).ok()?;
+    let [LONE_TIMESTAMPS, val, ecr] = words.0 else {
+        return None;
+    };
+    Some(Timestamps { val, ecr })
+}
+
+const LONE_TIMESTAMPS: u32 = u32::from_be_bytes([kind::NOP, kind::NOP, kind::TIMESTAMP, 10]);
+
+/// Options that take so many words, in host byte order: what can be compared at once.
+struct Words<const N: usize>([u32; N]);
+
+impl<const N: usize> TryFrom<&[u8]> for Words<N> {
+    type Error = ();
+
+    #[inline]
+    fn try_from(bytes: &[u8]) -> Result<Self, ()> {
+        if bytes.len() != N.wrapping_mul(4) {
+            return Err(());
+        }
+        let mut words = [0; N];
+        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+            *word = be32(bytes).ok_or(())?;
+        }
+        Ok(Self(words))
+    }
+}
+
 impl Options {
+    fn of_linux_syn(&Words([mss, sack_timestamp, val, ecr, wscale]): &Words<5>) -> Option<Self> {
+        const MSS: u32 = u32::from_be_bytes([kind::MSS, 4, 0, 0]);
+        const SACK_TIMESTAMP: u32 =
+            u32::from_be_bytes([kind::SACK_PERM, 2, kind::TIMESTAMP, 10]);
+        const WSCALE: u32 = u32::from_be_bytes([kind::NOP, kind::WINDOW, 3, 0]);
+        if mss & !0xffff != MSS || sack_timestamp != SACK_TIMESTAMP || wscale & !0xff != WSCALE {
+            return None;
+        }
+        Some(Self {
+            // Masked to the width of the type, both.
+            mss: Some((mss & 0xffff) as u16),
+            wscale: Some(((wscale & 0xff) as u8).min(MAX_WSCALE)),
+            sack_perm: true,
+            timestamps: Some(Timestamps { val, ecr }),
+        })
+    }
+
     /// Reads what is known from `bytes`, the part of a TCP header after its first 20 bytes.
     ///
     /// Unknown options and known ones of a wrong length are passed over, as RFC 9293 asks.
     pub fn parse(bytes: &[u8]) -> Self {
-        // As Linux lays them out, see `emit`: most SYNs.
-        if let &[kind::MSS, 4, m0, m1, kind::SACK_PERM, 2, kind::TIMESTAMP, 10, v0, v1, v2, v3, e0, e1, e2, e3, kind::NOP, kind::WINDOW, 3, shift] =
-            bytes
-        {
+        // As Linux lays them out, see `emit`: in most SYNs, and in its other segments.
+        if let Ok(words) = Words::<5>::try_from(bytes) {
+            if let Some(options) = Self::of_linux_syn(&words) {
+                return options;
+            }
+        } else if let Some(timestamps) = only_timestamps(bytes) {
             return Self {
-                mss: Some(u16::from_be_bytes([m0, m1])),
-                wscale: Some(shift.min(MAX_WSCALE)),
-                sack_perm: true,
-                timestamps: Some(Timestamps {
-                    val: u32::from_be_bytes([v0, v1, v2, v3]),
-                    ecr: u32::from_be_bytes([e0, e1, e2, e3]),
-                }),
-            };
-        }
-        // Its other segments.
-        if let &[kind::NOP, kind::NOP, kind::TIMESTAMP, 10, v0, v1, v2, v3, e0, e1, e2, e3] = bytes
-        {
-            return Self {
-                timestamps: Some(Timestamps {
-                    val: u32::from_be_bytes([v0, v1, v2, v3]),
-                    ecr: u32::from_be_bytes([e0, e1, e2, e3]),
-                }),
+                timestamps: Some(timestamps),
                 ..Self::default()
             };
         }
@@ -165,6 +199,24 @@ impl Options {
     ///
     /// The layout is the one that Linux itself sends, so that a proxied SYN looks like any other.
     pub fn emit(&self, out: &mut [u8; MAX_LEN]) -> usize {
+        // What most clients and servers agree on.
+        if let Self {
+            mss: Some(mss),
+            wscale: Some(shift),
+            sack_perm: true,
+            timestamps: Some(Timestamps { val, ecr }),
+        } = *self
+        {
+            let [m0, m1] = mss.to_be_bytes();
+            let ([v0, v1, v2, v3], [e0, e1, e2, e3]) = (val.to_be_bytes(), ecr.to_be_bytes());
+            if let Some(out) = out.first_chunk_mut() {
+                *out = [
+                    kind::MSS, 4, m0, m1, kind::SACK_PERM, 2, kind::TIMESTAMP, 10,
+                    v0, v1, v2, v3, e0, e1, e2, e3, kind::NOP, kind::WINDOW, 3, shift,
+                ];
+                return out.len();
+            }
+        }
         let mut at = 0usize;
         let mut word = |bytes: [u8; 4]| {
             if let Some(slot) = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {

@@ -44,11 +44,24 @@ pub struct Segment {
     payload_len: usize,
 }
 
+/// Copies `from` if it has that many bytes.
+#[inline]
+fn copy<const N: usize>(from: &[u8], to: &mut [u8]) -> bool {
+    match (from.first_chunk::<N>(), to.first_chunk_mut()) {
+        (Some(bytes), Some(to)) if from.len() == N => {
+            *to = *bytes;
+            true
+        }
+        _ => false,
+    }
+}
+
 impl Segment {
     /// Reads the header at the start of `bytes`; `total_len` is the length of the whole segment, header
     /// and payload, in bytes.
     ///
     /// `None` when it is cut short, longer than the segment, or shorter than a header.
+    #[inline(always)]
     pub fn new(bytes: &[u8], total_len: usize) -> Option<Self> {
         let fixed = bytes.first_chunk::<HEADER_LEN>()?;
         let header_len = usize::from(fixed[12] >> 4).wrapping_mul(4);
@@ -57,8 +70,11 @@ impl Segment {
         let mut header = [0; MAX_HEADER_LEN];
         let (to, rest) = header.split_first_chunk_mut()?;
         *to = *fixed;
-        for (to, from) in rest.iter_mut().zip(options) {
-            *to = *from;
+        // Of Linux: timestamps, none at all, and its SYNs.
+        if !(copy::<12>(options, rest) || options.is_empty() || copy::<20>(options, rest)) {
+            for (to, from) in rest.iter_mut().zip(options) {
+                *to = *from;
+            }
         }
         Some(Self {
             header,
