@@ -4,13 +4,13 @@
 
 use crate::{
     netfilter::{
+        clock_ms,
         conntrack::{ConnRef, Tracked},
         cookie::Flow,
         hook::Verdict,
         ktime_get_ns, pernet,
         skb::SkBuff,
         turn::Turnable,
-        clock_ms,
         xtables::Place,
         Net,
     },

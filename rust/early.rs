@@ -127,24 +127,30 @@ pub(crate) struct Enter;
 impl Hook for Enter {
     const POINTS: &'static [(u8, i32)] = &[(point::PRE_ROUTING, PRI_BEHIND_CONNTRACK)];
 
-    #[inline]
+    #[inline(always)]
     fn judge(skb: &mut SkBuff, place: HookPlace<'_>) -> HookVerdict {
-        let new = match skb.tracked() {
+        match skb.tracked() {
             Tracked::Yes {
                 ct,
                 direction: Direction::Original,
                 related: false,
-            } if !ct.is(Status::Confirmed)
-                // In a VRF it passes twice.
-                && ct.synproxy().is_some_and(|words| words.load() == [0; 3]) =>
-            {
-                conntrack::ConnRef::from(ct)
-            }
-            _ => return HookVerdict::Accept,
-        };
-        match open::came_in(skb, place, &new) {
-            Ok(()) => HookVerdict::Accept,
-            Err(_) => HookVerdict::Drop,
+            } if !ct.is(Status::Confirmed) => enter(skb, place),
+            _ => HookVerdict::Accept,
         }
+    }
+}
+
+/// A packet whose entry is new.
+fn enter(skb: &mut SkBuff, place: HookPlace<'_>) -> HookVerdict {
+    let new = match skb.tracked() {
+        // In a VRF it passes twice.
+        Tracked::Yes { ct, .. } if ct.synproxy().is_some_and(|words| words.load() == [0; 3]) => {
+            conntrack::ConnRef::from(ct)
+        }
+        _ => return HookVerdict::Accept,
+    };
+    match open::came_in(skb, place, &new) {
+        Ok(()) => HookVerdict::Accept,
+        Err(_) => HookVerdict::Drop,
     }
 }

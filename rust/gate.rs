@@ -14,12 +14,12 @@
 use crate::{
     answer, hold, module_parameters,
     netfilter::{
+        clock_ms,
         conntrack::{self, Conn, Status, Tracked},
         hook::Verdict,
         pernet,
         skb::SkBuff,
-        sync::{new_lock_bh, LockBh},
-        clock_ms,
+        sync::{new_lock_bh, Glance, LockBh},
         xtables::Place,
         Net,
     },
@@ -78,9 +78,33 @@ impl Gate {
 }
 
 /// Whether nobody waits, and no connection is being opened.
+#[inline]
 pub(crate) fn is_idle(net: &Net) -> bool {
     let state = pernet::state::<Relay>(net);
-    state.gate.total.load(Relaxed) == 0 && state.pending.is_empty()
+    state.gate.total.glance() == 0 && state.pending.is_empty()
+}
+
+/// Whether it takes no more than a look to see that the connection is open, and in use.
+#[inline]
+pub(crate) fn is_open(ct: &Conn) -> bool {
+    ct.is_just(
+        [Status::Confirmed, Status::SeqAdjust],
+        [Status::Dying, Status::FixedTimeout],
+    )
+}
+
+/// By what the timestamps of a connection that is open are translated.
+#[inline]
+pub(crate) fn open_offset(ct: &Conn) -> Option<u32> {
+    if !is_open(ct) {
+        return None;
+    }
+    match Phase::open(ct.translated()?.load()) {
+        Phase::Open {
+            timestamp_offset, ..
+        } => Some(timestamp_offset),
+        _ => None,
+    }
 }
 
 /// Where the connection stands.

@@ -383,17 +383,18 @@ impl Hook for Sift {
         (point::FORWARD, PRI_BEFORE_MANGLE),
     ];
 
-    #[inline]
+    #[inline(always)]
     fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
         // Most packets are of nobody who waits, and come here all the same.
         match skb.tracked() {
-            Tracked::Yes { .. } if !gate::is_idle(place.net) => sift(skb, place),
+            Tracked::Yes { ct, .. } if ct.is(Status::FixedTimeout) => sift(skb, place),
             _ => Verdict::Accept,
         }
     }
 }
 
-/// What the hook in front of the engine does while somebody waits.
+/// What the hook in front of the engine does with a packet of somebody who waits, or did.
+#[cold]
 fn sift(skb: &SkBuff, place: Place<'_>) -> Verdict {
     let net = place.net;
     let Tracked::Yes {
@@ -445,11 +446,11 @@ impl Hook for Hold {
         (point::FORWARD, PRI_BEHIND_MANGLE),
     ];
 
-    // As above.
-    #[inline]
+    #[inline(always)]
     fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
         match skb.tracked() {
             Tracked::Untracked => Verdict::Accept,
+            Tracked::Yes { ct, .. } if gate::is_open(ct) => Verdict::Accept,
             Tracked::No if gate::is_idle(place.net) && !was_just_used(place.net) => Verdict::Accept,
             Tracked::Yes { ct, .. } if gate::is_idle(place.net) && ct.is_in_use() => {
                 Verdict::Accept
@@ -464,6 +465,7 @@ fn was_just_used(net: &Net) -> bool {
 }
 
 /// What the hook behind it does with a packet that may be of somebody who waits, or did.
+#[cold]
 fn hold(skb: &SkBuff, place: Place<'_>) -> Verdict {
     let net = place.net;
     let is_idle = gate::is_idle(net);

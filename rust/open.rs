@@ -16,13 +16,13 @@ use crate::{
     answer, gate,
     hold::{self, Queue},
     netfilter::{
+        clock_ms,
         conntrack::{self, Conn, ConnRef, Status},
         cookie::Flow,
         hook::{Place as HookPlace, Verdict},
         nat, pernet,
         route::{Route, Routed},
         skb::{Manner, OwnedSkb, SkBuff},
-        clock_ms,
         xtables::Place,
         Net,
     },
@@ -171,7 +171,7 @@ pub(crate) fn came_in(skb: &mut SkBuff, place: HookPlace<'_>, ct: &Conn) -> Resu
     let (proxy_isn, syn) = handshake::unload(&segment);
     words.store([proxy_isn, syn.timestamp, syn.repr.seq]);
     for rewrite in handshake::unloading(&segment).into_iter().flatten() {
-        skb.rewrite(thoff, &segment, rewrite)?;
+        skb.rewrite(thoff, segment.header_len(), rewrite)?;
     }
     pending::unanswered(
         place.net,

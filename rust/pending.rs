@@ -22,11 +22,12 @@ use crate::{
     hold::{Held, Queue},
     module_parameters,
     netfilter::{
+        clock_ms,
         conntrack::{Conn, ConnRef},
         cookie::Flow,
         pernet,
         sync::{new_lock_bh, LockBh},
-        clock_ms, Net,
+        Net,
     },
     open::Unanswered,
     relay::Relay,

@@ -20,7 +20,7 @@ use crate::{
     hold::{Hold, Queue, Sift},
     netfilter::{
         conntrack::{self, Conn, ConnRef, Event, Tracked},
-        hook::{point, Hook, Place, Verdict, PRI_BEFORE_CONFIRM},
+        hook::{self, point, Hook, Place, Verdict, PRI_BEFORE_CONFIRM},
         pernet,
         route::Routed,
         skb::{IcmpError, Manner, OwnedSkb, SkBuff},
@@ -34,7 +34,7 @@ use crate::{
         handshake,
         icmp::{self, Translation},
         sack,
-        timestamp::{self, Direction},
+        timestamp::{self, Direction, Rewrite},
         Phase, Repr, Segment,
     },
 };
@@ -53,10 +53,40 @@ pub(crate) struct State {
     pub(crate) bucket: answer::Bucket,
 }
 
+/// What the proxy has hooks for: who does not use something pays nothing for it with each packet.
+#[derive(Clone, Copy)]
+pub(crate) enum Purpose {
+    /// Any rule of the target.
+    Relay,
+    /// One in PREROUTING.
+    Enter,
+    /// Clients that wait.
+    Gate,
+}
+
+impl pernet::Purpose for Purpose {
+    const ALL: &'static [Self] = &[Self::Relay, Self::Enter, Self::Gate];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn add(self, ops: &mut hook::Ops) -> Result {
+        match self {
+            Self::Relay => ops.add::<Relay>(),
+            Self::Enter => ops.add::<Enter>(),
+            Self::Gate => {
+                ops.add::<Sift>()?;
+                ops.add::<Hold>()
+            }
+        }
+    }
+}
+
 static ID: pernet::Id = pernet::Id::new();
 
 impl pernet::Subsystem for Relay {
-    type Hooks = (Enter, Sift, Hold, Self);
+    type Purpose = Purpose;
     type State = State;
     type Counter = Counter;
     type File = Stats;
@@ -100,111 +130,151 @@ impl Hook for Relay {
         (point::POST_ROUTING, PRI_BEFORE_CONFIRM),
     ];
 
+    #[inline(always)]
     fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
-        let net = place.net;
-        let (ct, direction) = match skb.tracked() {
+        // Nearly all packets are of no connection of ours, or of one that is open.
+        let looked = match skb.tracked() {
             Tracked::Untracked => return Verdict::Accept,
-            Tracked::No => return stray(skb, place),
             Tracked::Yes {
                 ct,
                 direction,
-                related,
-            } => {
-                // The packet is changed while its entry is looked at: one more reference.
-                if related {
-                    let ct = ConnRef::from(ct);
-                    return about(skb, place, &ct, direction);
-                }
-                (ct, direction)
-            }
+                related: false,
+            } => gate::open_offset(ct).and_then(|offset| look(skb, direction, offset)),
+            _ => None,
         };
-        let phase = gate::phase(ct);
-        // What comes out of the loopback device was here before, on its way in.
-        if phase.is_none() || skb.is_loopback() {
-            return Verdict::Accept;
+        match looked {
+            Some((_, _, None)) => Verdict::Accept,
+            Some((thoff, header_len, Some(rewrite))) if place.sees_once(skb) => {
+                match skb.rewrite(thoff, header_len, rewrite) {
+                    Ok(()) => Verdict::Accept,
+                    Err(_) => Verdict::Drop,
+                }
+            }
+            _ => judge(skb, place),
         }
-        let Some((thoff, segment)) = skb.segment(place.family) else {
-            return Verdict::Drop;
-        };
-        coexist::watch(place, &segment);
-        match (phase, direction) {
-            (Phase::None, _) => Verdict::Accept,
-            // The kernel's guard says the same.
-            (Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone, _) => {
-                if direction == Direction::Original && gate::is_new_syn(&phase, &segment) {
-                    // Some rule has taken it for a new connection. The client sends it again.
-                    gate::end(net, ct);
+    }
+}
+
+/// What is to be rewritten of a packet of an open connection, and where its TCP header is, and how long;
+/// `None` when that takes more than a look.
+#[inline]
+fn look(
+    skb: &SkBuff,
+    direction: Direction,
+    offset: u32,
+) -> Option<(usize, usize, Option<Rewrite>)> {
+    let (thoff, segment) = skb.plain_segment()?;
+    let rewrite = timestamp::translate_plain(&segment, direction, offset).ok()?;
+    Some((thoff, segment.header_len(), rewrite))
+}
+
+fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
+    if place.is_first_of_two() {
+        return Verdict::Accept;
+    }
+    let net = place.net;
+    let (ct, direction) = match skb.tracked() {
+        Tracked::Untracked => return Verdict::Accept,
+        Tracked::No => return stray(skb, place),
+        Tracked::Yes {
+            ct,
+            direction,
+            related,
+        } => {
+            // The packet is changed while its entry is looked at: one more reference.
+            if related {
+                let ct = ConnRef::from(ct);
+                return about(skb, place, &ct, direction);
+            }
+            (ct, direction)
+        }
+    };
+    let phase = gate::phase(ct);
+    // What comes out of the loopback device was here before, on its way in.
+    if phase.is_none() || skb.is_loopback() {
+        return Verdict::Accept;
+    }
+    let Some((thoff, segment)) = skb.segment(place.family) else {
+        return Verdict::Drop;
+    };
+    coexist::watch(place, &segment);
+    match (phase, direction) {
+        (Phase::None, _) => Verdict::Accept,
+        // The kernel's guard says the same.
+        (Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone, _) => {
+            if direction == Direction::Original && gate::is_new_syn(&phase, &segment) {
+                // Some rule has taken it for a new connection. The client sends it again.
+                gate::end(net, ct);
+            }
+            Verdict::Drop
+        }
+        (Phase::Opening { client_isn, .. }, Direction::Original) => {
+            // One that comes in twice at once is still laden, the second time.
+            let our_syn = segment.is_syn()
+                && segment.seq() == client_isn
+                && segment.ack() == 0
+                && (open::comes_in(net, ct, skb) || skb.is_local());
+            // A client that gives up: its own sequence numbers are right.
+            if our_syn || segment.is_rst() {
+                Verdict::Accept
+            } else {
+                Verdict::Drop
+            }
+        }
+        (
+            Phase::Opening {
+                proxy_isn,
+                timestamp,
+                client_isn,
+            },
+            Direction::Reply,
+        ) => {
+            if segment.is_syn_ack() && segment.ack() == client_isn.wrapping_add(1) {
+                join(net, skb, ct, &segment, proxy_isn, timestamp, client_isn)
+            } else if handshake::refuses(&segment, client_isn) {
+                refused_by_server(net, ct, &segment, proxy_isn, client_isn)
+            } else {
+                // The server has an older connection of these ports, and challenges our SYN.
+                if segment.is_ack() && segment.ack() != client_isn.wrapping_add(1) {
+                    let _ = reset_server(net, skb, ct, &segment);
                 }
                 Verdict::Drop
             }
-            (Phase::Opening { client_isn, .. }, Direction::Original) => {
-                // One that comes in twice at once is still laden, the second time.
-                let our_syn = segment.is_syn()
-                    && segment.seq() == client_isn
-                    && segment.ack() == 0
-                    && (open::comes_in(net, ct, skb) || skb.is_local());
-                // A client that gives up: its own sequence numbers are right.
-                if our_syn || segment.is_rst() {
-                    Verdict::Accept
-                } else {
-                    Verdict::Drop
+        }
+        (Phase::Open { .. }, Direction::Original) if segment.is_syn() => {
+            reopened(net, skb, ct, &segment);
+            Verdict::Drop
+        }
+        (
+            Phase::Open {
+                proxy_isn,
+                timestamp,
+                ..
+            },
+            Direction::Reply,
+        ) if segment.is_syn_ack() => {
+            // The server has not got our ACK.
+            let window = ct.seen(Direction::Original).window;
+            let joined = handshake::joined(&segment, proxy_isn, timestamp, window);
+            let _ = to_server(net, skb, ct, &joined.to_server, skb.manner());
+            Verdict::Consume
+        }
+        (
+            Phase::Open {
+                timestamp_offset, ..
+            },
+            _,
+        ) => {
+            // Rare, so that other packets do not pay for the offset.
+            let is_odd = direction == Direction::Original
+                && sack::odd_edges(segment.raw_options()).next().is_some();
+            if is_odd {
+                let seq_offset = ct.sequence_offset(segment.ack());
+                if prepare_sack(skb, thoff, &segment, seq_offset).is_err() {
+                    return Verdict::Drop;
                 }
             }
-            (
-                Phase::Opening {
-                    proxy_isn,
-                    timestamp,
-                    client_isn,
-                },
-                Direction::Reply,
-            ) => {
-                if segment.is_syn_ack() && segment.ack() == client_isn.wrapping_add(1) {
-                    join(net, skb, ct, &segment, proxy_isn, timestamp, client_isn)
-                } else if handshake::refuses(&segment, client_isn) {
-                    refused_by_server(net, ct, &segment, proxy_isn, client_isn)
-                } else {
-                    // The server has an older connection of these ports, and challenges our SYN.
-                    if segment.is_ack() && segment.ack() != client_isn.wrapping_add(1) {
-                        let _ = reset_server(net, skb, ct, &segment);
-                    }
-                    Verdict::Drop
-                }
-            }
-            (Phase::Open { .. }, Direction::Original) if segment.is_syn() => {
-                reopened(net, skb, ct, &segment);
-                Verdict::Drop
-            }
-            (
-                Phase::Open {
-                    proxy_isn,
-                    timestamp,
-                    ..
-                },
-                Direction::Reply,
-            ) if segment.is_syn_ack() => {
-                // The server has not got our ACK.
-                let window = ct.seen(Direction::Original).window;
-                let joined = handshake::joined(&segment, proxy_isn, timestamp, window);
-                let _ = to_server(net, skb, ct, &joined.to_server, skb.manner());
-                Verdict::Consume
-            }
-            (
-                Phase::Open {
-                    timestamp_offset, ..
-                },
-                _,
-            ) => {
-                // Rare, so that other packets do not pay for the offset.
-                let is_odd = direction == Direction::Original
-                    && sack::odd_edges(segment.raw_options()).next().is_some();
-                if is_odd {
-                    let seq_offset = ct.sequence_offset(segment.ack());
-                    if prepare_sack(skb, thoff, &segment, seq_offset).is_err() {
-                        return Verdict::Drop;
-                    }
-                }
-                translate(skb, thoff, &segment, direction, timestamp_offset)
-            }
+            translate(skb, thoff, &segment, direction, timestamp_offset)
         }
     }
 }
@@ -478,7 +548,9 @@ fn translate(
     offset: u32,
 ) -> Verdict {
     match timestamp::translate(segment.raw_options(), direction, offset) {
-        Some(rewrite) if skb.rewrite(thoff, segment, rewrite).is_err() => Verdict::Drop,
+        Some(rewrite) if skb.rewrite(thoff, segment.header_len(), rewrite).is_err() => {
+            Verdict::Drop
+        }
         _ => Verdict::Accept,
     }
 }

@@ -7,11 +7,12 @@ use crate::{
     netfilter::{
         abi::{xt_spstate_info as Info, SPSTATE_FINISH, SPSTATE_IN_PROGRESS, SPSTATE_NONE},
         conntrack::Tracked,
-        may_log,
+        may_log, pernet,
         skb::SkBuff,
         xtables::{Extension, Match, Place, Spot},
         Family,
     },
+    relay::{Purpose, Relay},
     tcp::{timestamp::Direction, Phase},
 };
 use kernel::prelude::*;
@@ -25,8 +26,12 @@ impl Extension for SpState {
     const FAMILY: Option<Family> = None;
     type Info = Info;
 
-    fn check(_spot: Spot<'_>, info: &Info) -> Result {
+    fn check(spot: Spot<'_>, info: &Info) -> Result {
         if u32::from(info.state) <= SPSTATE_FINISH && info.invert <= 1 {
+            // There are to be clients that wait.
+            if let Some(family) = spot.family {
+                pernet::activate::<Relay>(spot.net, family, Purpose::Gate)?;
+            }
             return Ok(());
         }
         if may_log() {

@@ -19,7 +19,7 @@ use crate::{
         Family, Net,
     },
     open,
-    relay::Relay,
+    relay::{Purpose, Relay},
     tcp::{
         handshake::{rule_bits, RuleError, MAX_GATE_TIMEOUT},
         ip,
@@ -124,7 +124,15 @@ impl<P: Parameters, const IPV6: bool> Extension for SynProxy<P, IPV6> {
                 EINVAL
             })?;
         coexist::check(net, Self::FAMILY)?;
-        let is_first = pernet::activate::<Relay>(net, Self::FAMILY)?;
+        let activate = |purpose| pernet::activate::<Relay>(net, Self::FAMILY, purpose);
+        let is_first = activate(Purpose::Relay)?;
+        // A user chain of nft may be reached from there.
+        if spot.hooks == 0 || spot.hooks & 1 << point::PRE_ROUTING != 0 {
+            activate(Purpose::Enter)?;
+        }
+        if rule.defers() {
+            activate(Purpose::Gate)?;
+        }
         if is_first && !rule.defers() && !net.tcp_loose() && may_log() {
             pr_warn!(
                 "nf_conntrack_tcp_loose=0 suits rules for UNTRACKED and INVALID packets; \
@@ -222,8 +230,13 @@ fn immediate(skb: &mut SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Ver
 
 /// The client's handshake only.
 fn deferred(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule) -> Verdict {
+    // Most often there was a rule that said so.
+    let is_ready = pernet::request::<Relay>(place.net, place.family, Purpose::Gate);
     if segment.is_syn() {
         Verdict::Final(answer::deferred(place.net, skb, segment, rule))
+    } else if segment.is_ack() && !is_ready {
+        // The client sends it again.
+        Verdict::Final(HookVerdict::Drop)
     } else if segment.is_ack() {
         Verdict::Final(gate::enter(skb, place, segment, rule))
     } else {

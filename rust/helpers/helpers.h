@@ -35,6 +35,10 @@ u64 rust_helper_ktime_get_ns(void);
 /* linux/timer.h */
 void rust_helper_timer_setup(struct timer_list *timer, void (*func)(struct timer_list *));
 
+/* linux/workqueue.h */
+void rust_helper_init_work(struct work_struct *work, void (*func)(struct work_struct *));
+void rust_helper_schedule_work(struct work_struct *work);
+
 /* linux/percpu.h */
 u32 __percpu *rust_helper_alloc_percpu_u32(unsigned int count);
 void rust_helper_this_cpu_inc_u32(u32 __percpu *array, unsigned int index);
@@ -88,6 +92,7 @@ void rust_helper_dst_hold(struct dst_entry *dst);
 
 /* linux/netdevice.h */
 bool rust_helper_skb_dev_is_l3_master(const struct sk_buff *skb);
+bool rust_helper_nf_hook_sees_once(const struct sk_buff *skb, const struct nf_hook_state *state);
 bool rust_helper_nf_hook_out_is_l3_master(const struct nf_hook_state *state);
 /* Takes the packet over. */
 void rust_helper_netif_rx(struct sk_buff *skb, const struct sk_buff *like);
@@ -135,6 +140,9 @@ void rust_helper_nf_ct_set_timeout(struct nf_conn *ct, u32 jiffies);
 
 /* net/netfilter/nf_conntrack_extend.h */
 void *rust_helper_nf_ct_ext_find(const struct nf_conn *ct, unsigned int id);
+bool rust_helper_nf_ct_ext_exist(const struct nf_conn *ct, unsigned int id);
+void *rust_helper_nf_ct_ext_find_beside(const struct nf_conn *ct, unsigned int id,
+					unsigned int other);
 
 /* net/netfilter/nf_conntrack_ecache.h */
 void rust_helper_nf_conntrack_event_cache(unsigned int event, struct nf_conn *ct);

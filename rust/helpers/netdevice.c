@@ -4,6 +4,7 @@
 #include <linux/netdevice.h>
 #include <linux/netfilter.h>
 #include <net/ip.h>
+#include <net/netfilter/nf_conntrack.h>
 
 #include "helpers.h"
 
@@ -15,6 +16,12 @@ bool rust_helper_skb_dev_is_l3_master(const struct sk_buff *skb)
 bool rust_helper_nf_hook_out_is_l3_master(const struct nf_hook_state *state)
 {
 	return state->out && netif_is_l3_master(state->out);
+}
+
+/* Unless it is on its way to a VRF's device, and to the real one then, or comes by loopback. */
+bool rust_helper_nf_hook_sees_once(const struct sk_buff *skb, const struct nf_hook_state *state)
+{
+	return !(state->out && netif_is_l3_master(state->out)) && !nf_is_loopback_packet(skb);
 }
 
 /*

@@ -11,6 +11,7 @@ use super::{
     hook::point,
     inet_addr, nat,
     skb::{OwnedSkb, SkBuff},
+    sync::Glance,
     Family, Net,
 };
 use crate::tcp::{ip, timestamp::Direction};
@@ -25,7 +26,7 @@ use kernel::{
     ffi,
     prelude::*,
     sync::{
-        atomic::{Acquire, Atomic, Full, Relaxed, Release},
+        atomic::{Atomic, Full, Relaxed, Release},
         rcu,
     },
     types::Opaque,
@@ -72,6 +73,12 @@ pub enum Status {
     FixedTimeout = bindings::ip_conntrack_status_IPS_FIXED_TIMEOUT_BIT,
 }
 
+impl Status {
+    const fn mask(self) -> usize {
+        1 << self as u32
+    }
+}
+
 /// Events for ctnetlink, `enum ip_conntrack_events`.
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
@@ -101,9 +108,10 @@ pub struct SynProxy([Atomic<u32>; 3]);
 impl SynProxy {
     /// The words as they are. Whoever has seen the entry's status bits sees what was stored before
     /// they were set.
+    #[inline]
     pub fn load(&self) -> [u32; 3] {
         let [isn, its, tsoff] = &self.0;
-        [isn.load(Relaxed), its.load(Relaxed), tsoff.load(Acquire)]
+        [isn.glance(), its.glance(), tsoff.glance_acquire()]
     }
 
     /// Stores all words, the last one last.
@@ -142,11 +150,29 @@ impl Conn {
         self.0.get()
     }
 
-    /// Whether a status bit is set.
-    pub fn is(&self, bit: Status) -> bool {
+    #[inline]
+    fn status(&self) -> usize {
         // SAFETY: `status` is a valid word that everybody changes atomically.
         let status = unsafe { Atomic::from_ptr(&raw mut (*self.as_raw()).status) };
-        status.load(Acquire) & (1 << bit as u32) != 0
+        status.glance_acquire()
+    }
+
+    /// Whether a status bit is set.
+    #[inline]
+    pub fn is(&self, bit: Status) -> bool {
+        self.status() & bit.mask() != 0
+    }
+
+    /// Whether the bits `on` are set, and the bits `off` are not, all at one time.
+    #[inline]
+    pub fn is_just<const ON: usize, const OFF: usize>(
+        &self,
+        on: [Status; ON],
+        off: [Status; OFF],
+    ) -> bool {
+        let all = |bits: &[Status]| bits.iter().fold(0, |mask, bit| mask | bit.mask());
+        let (on, off) = (all(&on), all(&off));
+        self.status() & (on | off) == on
     }
 
     /// Sets a status bit; stores before it are seen by who sees the bit.
@@ -168,9 +194,20 @@ impl Conn {
         Some(unsafe { ptr.cast().as_ref() })
     }
 
+    /// The synproxy extension, where the entry has it and the seqadj extension.
+    #[inline]
+    pub fn translated(&self) -> Option<&SynProxy> {
+        let (id, other) = (Extension::SynProxy as u32, Extension::SeqAdj as u32);
+        // SAFETY: As for `extension`.
+        let ptr = unsafe { bindings::rust_helper_nf_ct_ext_find_beside(self.as_raw(), id, other) };
+        // SAFETY: As for `synproxy`.
+        Some(unsafe { NonNull::new(ptr)?.cast().as_ref() })
+    }
+
     /// Whether the entry has the seqadj extension.
     pub fn has_seqadj(&self) -> bool {
-        self.extension(Extension::SeqAdj).is_some()
+        // SAFETY: `self` is valid.
+        unsafe { bindings::rust_helper_nf_ct_ext_exist(self.as_raw(), Extension::SeqAdj as u32) }
     }
 
     /// Whether the entry has a helper.
@@ -424,27 +461,34 @@ pub enum Tracked<'a> {
 /// What a packet has instead of an entry that is excepted from conntrack.
 const UNTRACKED: usize = bindings::ip_conntrack_info_IP_CT_UNTRACKED as usize;
 
+/// The bits of `_nfct` that say how a packet stands to the entry whose address the others are:
+/// `NFCT_INFOMASK` of `include/linux/skbuff.h`.
+const INFO_MASK: usize = 7;
+
 impl SkBuff {
     /// How the packet stands to conntrack.
+    #[inline]
     pub fn tracked(&self) -> Tracked<'_> {
-        if self.is_new_to_conntrack() {
+        // SAFETY: `self` is valid.
+        let nfct = unsafe { (*self.as_raw())._nfct };
+        if nfct == 0 {
             return Tracked::No;
         }
-        // SAFETY: `self` is valid.
-        if unsafe { (*self.as_raw())._nfct } == UNTRACKED {
+        if nfct == UNTRACKED {
             return Tracked::Untracked;
         }
-        let mut info = 0;
-        // SAFETY: `self` is valid and holds a reference on its entry.
-        let ct = unsafe { bindings::rust_helper_nf_ct_get(self.as_raw(), &mut info) };
-        if ct.is_null() {
+        let (ct, info) = (nfct & !INFO_MASK, nfct & INFO_MASK);
+        if ct == 0 {
             return Tracked::No;
         }
-        // SAFETY: The packet holds the reference as long as it is borrowed.
-        let ct = unsafe { Conn::from_raw(ct) };
+        // SAFETY: That is where its entry is, on which the packet holds a reference as long as it is
+        // borrowed.
+        let ct = unsafe { Conn::from_raw(core::ptr::with_exposed_provenance_mut(ct)) };
         if ct.is(Status::Template) {
             return Tracked::No;
         }
+        // CAST: Three bits.
+        let info = info as u32;
         Tracked::Yes {
             ct,
             direction: if info >= bindings::ip_conntrack_info_IP_CT_IS_REPLY {

@@ -30,12 +30,8 @@ impl Turnable<'_> {
         // SAFETY: Both headers are in place. No pointer is kept.
         let isn = unsafe {
             match self.family() {
-                Family::Ipv4 => {
-                    bindings::__cookie_v4_init_sequence(ip.cast(), th.cast(), &mut mss)
-                }
-                Family::Ipv6 => {
-                    bindings::__cookie_v6_init_sequence(ip.cast(), th.cast(), &mut mss)
-                }
+                Family::Ipv4 => bindings::__cookie_v4_init_sequence(ip.cast(), th.cast(), &mut mss),
+                Family::Ipv6 => bindings::__cookie_v6_init_sequence(ip.cast(), th.cast(), &mut mss),
             }
         };
         (isn, mss)

@@ -88,6 +88,24 @@ pub struct Place<'a> {
     pub net: &'a Net,
     /// The version of IP.
     pub family: Family,
+    state: &'a bindings::nf_hook_state,
+}
+
+impl Place<'_> {
+    /// Whether `skb` does not pass here twice.
+    #[inline]
+    pub fn sees_once(&self, skb: &SkBuff) -> bool {
+        // SAFETY: The packet is valid, and the state is as long as the hook runs.
+        unsafe { bindings::rust_helper_nf_hook_sees_once(skb.as_raw(), self.state) }
+    }
+
+    /// Whether the packet is to pass here once more: what this host sends by way of a VRF passes
+    /// POST_ROUTING on its way to the VRF's device, and to the real one. Conntrack leaves out the first, too.
+    pub fn is_first_of_two(&self) -> bool {
+        // SAFETY: The state is valid as long as the hook runs.
+        self.state.hook == point::POST_ROUTING
+            && unsafe { bindings::rust_helper_nf_hook_out_is_l3_master(self.state) }
+    }
 }
 
 /// A function that sees every packet at some points.
@@ -95,7 +113,7 @@ pub trait Hook: 'static {
     /// Where it sees them, see [`point`], and its priority there.
     const POINTS: &'static [(u8, i32)];
 
-    /// Judges `skb`.
+    /// Judges `skb`. Nearly all packets are to leave it soon.
     fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict;
 }
 
@@ -109,39 +127,32 @@ unsafe extern "C" fn hook<T: Hook, const IPV6: bool>(
 ) -> ffi::c_uint {
     // SAFETY: Netfilter lends the packet and the state to the hook alone.
     unsafe {
-        // In a VRF, what this host sends passes POST_ROUTING twice: on its way to the VRF's device,
-        // and to the real one. Conntrack leaves out the first, too.
-        if (*state).hook == point::POST_ROUTING
-            && bindings::rust_helper_nf_hook_out_is_l3_master(state)
-        {
-            return bindings::NF_ACCEPT;
-        }
         let place = Place {
             net: Net::from_raw((*state).net),
             family: if IPV6 { Family::Ipv6 } else { Family::Ipv4 },
+            state: &*state,
         };
         T::judge(SkBuff::from_raw(skb), place).into_raw(skb)
     }
 }
 
-/// Several hooks that come and go together.
-pub trait Hooks: 'static {
-    /// Adds them to `ops`.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    fn add(family: Family, ops: &mut Ops) -> Result;
-}
-
 /// Hooks that are to be registered.
-pub struct Ops(KVec<bindings::nf_hook_ops>);
+pub struct Ops {
+    family: Family,
+    ops: KVec<bindings::nf_hook_ops>,
+}
 
 impl Ops {
     /// More than any set has.
     const MAX: usize = 8;
 
-    fn add<T: Hook>(&mut self, family: Family) -> Result {
+    /// Adds a hook, at all of its points.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn add<T: Hook>(&mut self) -> Result {
+        let family = self.family;
         for (hooknum, priority) in T::POINTS {
             let entry = bindings::nf_hook_ops {
                 hook: Some(match family {
@@ -153,18 +164,9 @@ impl Ops {
                 priority: *priority,
                 ..Default::default()
             };
-            self.0.push_within_capacity(entry)?;
+            self.ops.push_within_capacity(entry)?;
         }
         Ok(())
-    }
-}
-
-impl<A: Hook, B: Hook, C: Hook, D: Hook> Hooks for (A, B, C, D) {
-    fn add(family: Family, ops: &mut Ops) -> Result {
-        ops.add::<A>(family)?;
-        ops.add::<B>(family)?;
-        ops.add::<C>(family)?;
-        ops.add::<D>(family)
     }
 }
 
@@ -184,7 +186,7 @@ unsafe impl Send for Registration {}
 unsafe impl Sync for Registration {}
 
 impl Registration {
-    /// Registers the hooks of `T` for `family` in `net`.
+    /// Registers the hooks that `add` adds for `family` in `net`; they come and go together.
     ///
     /// # Safety
     ///
@@ -193,10 +195,15 @@ impl Registration {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(super) unsafe fn new<T: Hooks>(net: &Net, family: Family) -> Result<Self> {
-        let mut ops = Ops(KVec::with_capacity(Ops::MAX, GFP_KERNEL)?);
-        T::add(family, &mut ops)?;
-        let Ops(ops) = ops;
+    pub(super) unsafe fn new(
+        net: &Net,
+        family: Family,
+        add: impl FnOnce(&mut Ops) -> Result,
+    ) -> Result<Self> {
+        let ops = KVec::with_capacity(Ops::MAX, GFP_KERNEL)?;
+        let mut ops = Ops { family, ops };
+        add(&mut ops)?;
+        let ops = ops.ops;
         let count = u32::try_from(ops.len())?;
         // SAFETY: The array lives on the heap until after it is unregistered.
         to_result(unsafe { bindings::nf_register_net_hooks(net.as_raw(), ops.as_ptr(), count) })?;

@@ -21,6 +21,7 @@ pub mod skb;
 pub mod sync;
 pub mod timer;
 pub mod turn;
+mod work;
 pub mod xtables;
 
 use core::net::{IpAddr, Ipv6Addr};
@@ -144,6 +145,12 @@ pub enum Family {
 }
 
 impl Family {
+    fn from_raw(family: u8) -> Option<Self> {
+        [Self::Ipv4, Self::Ipv6]
+            .into_iter()
+            .find(|known| *known as u8 == family)
+    }
+
     /// That of an address.
     pub fn of(addr: IpAddr) -> Self {
         match addr {

@@ -7,11 +7,13 @@
 use super::{
     bindings,
     conntrack::Use,
-    hook::{self, Hooks},
+    hook,
     neighbours,
     percpu::{Counters, Key},
     proc::{File, Show},
+    sync::Glance,
     timer::{Tick, Timer},
+    work::{Job, Work},
     Family, Net,
 };
 use core::mem::MaybeUninit;
@@ -26,21 +28,53 @@ use kernel::{
     types::Opaque,
 };
 
+/// A purpose for which a namespace has hooks, of one version of IP; best an `enum`.
+pub trait Purpose: Copy + 'static {
+    /// How many there are; [`MAX_PURPOSES`] at most.
+    const ALL: &'static [Self];
+
+    /// The number of this one, from 0.
+    fn index(self) -> usize;
+
+    /// Adds its hooks.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    fn add(self, ops: &mut hook::Ops) -> Result;
+}
+
+/// See [`Purpose::ALL`].
+pub const MAX_PURPOSES: usize = 4;
+
 /// What a namespace has once a rule of ours for one version of IP was inserted there: conntrack and
-/// our hooks.
+/// our hooks, for each purpose once there is one.
 ///
 /// They stay until the namespace or the module goes, not until the last rule does: `iptables -F`
 /// followed by `iptables-restore` must not tear open connections.
+#[derive(Default)]
 struct Active {
     // Dropped in this order: no hook of ours runs without conntrack.
-    hooks: hook::Registration,
-    _conntrack: Use,
+    hooks: [Option<hook::Registration>; MAX_PURPOSES],
+    conntrack: Option<Use>,
 }
 
 #[derive(Default)]
 struct ByFamily {
-    ipv4: Option<Active>,
-    ipv6: Option<Active>,
+    ipv4: Active,
+    ipv6: Active,
+    /// The namespace goes.
+    closed: bool,
+}
+
+/// The bit of hooks for a purpose, and a version of IP.
+fn bit<P: Purpose>(family: Family, purpose: P) -> u32 {
+    let shift = match family {
+        Family::Ipv4 => 0,
+        Family::Ipv6 => MAX_PURPOSES,
+    };
+    1u32.checked_shl(shift.wrapping_add(purpose.index()) as u32)
+        .unwrap_or(0)
 }
 
 #[pin_data]
@@ -48,6 +82,11 @@ struct Data<T: Subsystem> {
     // Dropped in this order: whoever counts, or reads the file, finds the counters.
     #[pin]
     active: Mutex<ByFamily>,
+    /// Which hooks there are, and which are to be, as soon as possible.
+    ready: Atomic<u32>,
+    wanted: Atomic<u32>,
+    #[pin]
+    hook: Work,
     #[pin]
     timer: Timer,
     neighbours: neighbours::Seen,
@@ -59,8 +98,8 @@ struct Data<T: Subsystem> {
 
 /// What is kept for each namespace, and what happens when it goes.
 pub trait Subsystem: Tick {
-    /// The hooks of a namespace with a rule.
-    type Hooks: Hooks;
+    /// What hooks are for.
+    type Purpose: Purpose;
 
     /// What a namespace has, with or without a rule.
     type State: Send + Sync;
@@ -120,7 +159,7 @@ unsafe impl<T: Subsystem> Sync for Registration<T> {}
 /// `net` must have the subsystem `T`.
 unsafe fn slot<T: Subsystem>(net: *mut bindings::net) -> *mut Data<T> {
     // SAFETY: The caller's promise.
-    unsafe { bindings::rust_helper_net_generic(net, T::id().0.load(Relaxed)).cast() }
+    unsafe { bindings::rust_helper_net_generic(net, T::id().0.glance()).cast() }
 }
 
 /// # Safety
@@ -139,11 +178,16 @@ unsafe extern "C" fn init<T: Subsystem>(net: *mut bindings::net) -> ffi::c_int {
     let namespace = unsafe { Net::from_raw(net) };
     // SAFETY: `exit` shuts it down.
     let timer = unsafe { Timer::new::<T>(net) };
+    // SAFETY: `exit` cancels it.
+    let hook = unsafe { Work::new::<Wanted<T>>(net) };
     // Initialised in the order written: the file can be read before the rest of the world knows that
     // there is a namespace. After an error, what was made is dropped.
     let init = try_pin_init!(Data::<T> {
         counters: Counters::new()?,
         active <- new_mutex!(ByFamily::default()),
+        ready: Atomic::new(0),
+        wanted: Atomic::new(0),
+        hook <- hook,
         timer <- timer,
         neighbours: neighbours::Seen::new(),
         state <- T::new(),
@@ -168,9 +212,12 @@ unsafe extern "C" fn pre_exit<T: Subsystem>(net: *mut bindings::net) {
     // SAFETY: `init` has run.
     let data = unsafe { data::<T>(net) };
     let mut active = data.active.lock();
-    let ByFamily { ipv4, ipv6 } = &mut *active;
-    for active in [ipv4, ipv6].into_iter().flatten() {
-        active.hooks.unregister();
+    active.closed = true;
+    let ByFamily { ipv4, ipv6, .. } = &mut *active;
+    for hooks in [ipv4, ipv6].into_iter().flat_map(|active| &mut active.hooks) {
+        if let Some(hooks) = hooks {
+            hooks.unregister();
+        }
     }
 }
 
@@ -181,9 +228,11 @@ unsafe extern "C" fn exit<T: Subsystem>(net: *mut bindings::net) {
     // SAFETY: `init` has run, and the namespace is still valid.
     let (data, namespace) = unsafe { (data::<T>(net), Net::from_raw(net)) };
     data.timer.shut_down();
+    // No rule is at work that could have it done once more.
+    data.hook.cancel();
     T::stop(&data.state);
     let active = core::mem::take(&mut *data.active.lock());
-    if active.ipv4.is_some() || active.ipv6.is_some() {
+    if active.ipv4.conntrack.is_some() || active.ipv6.conntrack.is_some() {
         T::cleanup(namespace);
     }
     drop(active);
@@ -223,36 +272,70 @@ impl<T: Subsystem> PinnedDrop for Registration<T> {
     }
 }
 
-/// Sees to it that conntrack and the hooks of `T` run in `net` for `family`. To be called with a rule
+/// Sees to it that conntrack and the hooks for `purpose` run in `net` for `family`. To be called with a rule
 /// of ours, which keeps the module, and with it the subsystem, registered.
 ///
 /// # Errors
 ///
-/// What registering them says; else, whether this was the namespace's first rule.
-pub fn activate<T: Subsystem>(net: &Net, family: Family) -> Result<bool> {
-    // SAFETY: Rules are checked in namespaces that live, while the module is there.
+/// What registering them says; else, whether they were the first for this purpose.
+pub fn activate<T: Subsystem>(net: &Net, family: Family, purpose: T::Purpose) -> Result<bool> {
+    // SAFETY: Rules are checked, and work is done, in namespaces that live, while the module is there.
     let data = unsafe { data::<T>(net.as_raw()) };
     let mut active = data.active.lock();
-    let ByFamily { ipv4, ipv6 } = &mut *active;
-    let slot = match family {
-        Family::Ipv4 => ipv4,
-        Family::Ipv6 => ipv6,
-    };
-    let first = slot.is_none();
-    if first {
-        // SAFETY: `exit` drops both before the namespace goes.
-        let (conntrack, hooks) = unsafe {
-            (
-                Use::new(net, family)?,
-                hook::Registration::new::<T::Hooks>(net, family)?,
-            )
-        };
-        *slot = Some(Active {
-            hooks,
-            _conntrack: conntrack,
-        });
+    if active.closed {
+        return Err(ENODEV);
     }
-    Ok(first)
+    let active = match family {
+        Family::Ipv4 => &mut active.ipv4,
+        Family::Ipv6 => &mut active.ipv6,
+    };
+    let slot = active.hooks.get_mut(purpose.index()).ok_or(EINVAL)?;
+    if slot.is_some() {
+        return Ok(false);
+    }
+    // SAFETY: `exit` drops both before the namespace goes.
+    unsafe {
+        if active.conntrack.is_none() {
+            active.conntrack = Some(Use::new(net, family)?);
+        }
+        *slot = Some(hook::Registration::new(net, family, |ops| purpose.add(ops))?);
+    }
+    // With the lock held.
+    let ready = data.ready.load(Relaxed) | bit(family, purpose);
+    data.ready.store(ready, Relaxed);
+    Ok(true)
+}
+
+/// Whether there are hooks in `net` for `purpose`; if not, they will be soon. To be called as [`state`].
+pub fn request<T: Subsystem>(net: &Net, family: Family, purpose: T::Purpose) -> bool {
+    // SAFETY: As for `state`.
+    let data = unsafe { data::<T>(net.as_raw()) };
+    let bit = bit(family, purpose);
+    if data.ready.glance() & bit != 0 {
+        return true;
+    }
+    // Another CPU's may get lost: it will come again.
+    data.wanted.store(data.wanted.load(Relaxed) | bit, Relaxed);
+    data.hook.schedule();
+    false
+}
+
+/// The hooks that were requested.
+struct Wanted<T>(core::marker::PhantomData<T>);
+
+impl<T: Subsystem> Job for Wanted<T> {
+    fn run(net: &Net) {
+        // SAFETY: `exit` cancels the work first.
+        let wanted = unsafe { data::<T>(net.as_raw()) }.wanted.load(Relaxed);
+        for family in [Family::Ipv4, Family::Ipv6] {
+            for purpose in T::Purpose::ALL {
+                if wanted & bit(family, *purpose) != 0 {
+                    // They will be requested again.
+                    let _ = activate::<T>(net, family, *purpose);
+                }
+            }
+        }
+    }
 }
 
 /// What `net` has. To be called where a rule or a hook of ours is at work in it, or its timer.

@@ -6,7 +6,8 @@
 
 use super::{bindings, in6, Family, Net};
 use crate::tcp::{
-    icmp, ip, segment,
+    icmp, ip,
+    segment::{self, View},
     timestamp::{self, Rewrite},
     Repr, Segment,
 };
@@ -222,6 +223,19 @@ impl SkBuff {
         }
     }
 
+    /// The TCP header where it stands, and its offset, if it lies in one piece, and right behind an IP header.
+    #[inline]
+    pub fn plain_segment(&self) -> Option<(usize, View<'_>)> {
+        let thoff = ip::tcp_offset(self.linear())?;
+        Some((thoff, self.view(thoff)?))
+    }
+
+    /// As [`SkBuff::tcp`], of a header that lies in one piece.
+    #[inline]
+    pub fn view(&self, thoff: usize) -> Option<View<'_>> {
+        View::view(self.linear().get(thoff..)?, self.len().wrapping_sub(thoff))
+    }
+
     #[cold]
     fn scattered_tcp(&self, thoff: usize, len: usize) -> Option<Segment> {
         let mut bytes = [0; segment::MAX_HEADER_LEN];
@@ -310,13 +324,14 @@ impl SkBuff {
         })
     }
 
-    /// Writes a field of the packet's TCP header and corrects the checksum.
+    /// Writes a field of the packet's TCP header, of `len` bytes, and corrects the checksum.
     ///
     /// # Errors
     ///
     /// `ENOMEM` when the packet cannot be made writable.
-    pub fn rewrite(&mut self, thoff: usize, segment: &Segment, rewrite: Rewrite) -> Result {
-        let end = thoff.checked_add(segment.header_len()).ok_or(EINVAL)?;
+    #[inline]
+    pub fn rewrite(&mut self, thoff: usize, len: usize, rewrite: Rewrite) -> Result {
+        let end = thoff.checked_add(len).ok_or(EINVAL)?;
         let check = thoff.checked_add(segment::CHECK.into()).ok_or(EINVAL)?;
         self.replace(thoff, end, check, rewrite)
     }
@@ -339,6 +354,7 @@ impl SkBuff {
     }
 
     /// Makes everything before `end` writable, and corrects the checksum at `check`.
+    #[inline]
     fn correct(&mut self, end: usize, check: usize, from: u32, to: u32) -> Result {
         if check.checked_add(2).ok_or(EINVAL)? > end {
             return Err(EINVAL);
@@ -375,6 +391,7 @@ impl SkBuff {
 
     /// Writes a field of the header at `start`, which ends at `end`, and corrects the checksum at
     /// `check`, before the end as well.
+    #[inline]
     fn replace(&mut self, start: usize, end: usize, check: usize, rewrite: Rewrite) -> Result {
         let field = start.checked_add(rewrite.offset).ok_or(EINVAL)?;
         if field.checked_add(4).ok_or(EINVAL)? > end {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Locks between packets and timers.
+//! Locks between packets and timers, and words that packets look at.
 //!
 //! C headers: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h),
 //! [`include/linux/bottom_half.h`](srctree/include/linux/bottom_half.h)
@@ -8,8 +8,46 @@
 use super::bindings;
 use kernel::{
     prelude::*,
-    sync::{LockClassKey, SpinLock},
+    sync::{
+        atomic::{Acquire, Atomic},
+        LockClassKey, SpinLock,
+    },
 };
+
+/// What each packet does with an [`Atomic`], without the call to C that its own methods are.
+pub trait Glance<T> {
+    /// As `load(Relaxed)`: `READ_ONCE()`.
+    fn glance(&self) -> T;
+
+    /// As `load(Acquire)`: `smp_load_acquire()`.
+    fn glance_acquire(&self) -> T;
+}
+
+macro_rules! glance {
+    ($($word:ty),*) => {$(
+        impl Glance<$word> for Atomic<$word> {
+            #[inline(always)]
+            fn glance(&self) -> $word {
+                // SAFETY: Valid and aligned; a word that is read whole.
+                unsafe { self.as_ptr().read_volatile() }
+            }
+
+            #[inline(always)]
+            fn glance_acquire(&self) -> $word {
+                // There, all loads are.
+                if cfg!(CONFIG_X86_64) {
+                    let value = self.glance();
+                    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::Acquire);
+                    value
+                } else {
+                    self.load(Acquire)
+                }
+            }
+        }
+    )*};
+}
+
+glance!(u32, usize);
 
 /// A lock that is held with softirqs off, as by `spin_lock_bh()`: a rule is also met by packets that
 /// NFQUEUE has brought back in a process.

@@ -37,6 +37,8 @@ pub struct Place<'a> {
 pub struct Spot<'a> {
     /// The namespace.
     pub net: &'a Net,
+    /// The version of IP; `None` for what is neither.
+    pub family: Option<Family>,
     /// The table's name, which outlives this.
     table: *const ffi::c_char,
     /// Bit mask of the hooks from which it may be reached; 0 when nobody knows, as in a user chain of nft.
@@ -152,6 +154,7 @@ impl<T: Target> TargetVtable<T> {
         let checked = unsafe {
             let spot = Spot {
                 net: Net::from_raw((*par).net),
+                family: Family::from_raw((*par).family),
                 table: (*par).table,
                 hooks: (*par).hook_mask,
             };
@@ -244,6 +247,7 @@ impl<T: Match> MatchVtable<T> {
         let checked = unsafe {
             let spot = Spot {
                 net: Net::from_raw((*par).net),
+                family: Family::from_raw((*par).family),
                 table: (*par).table,
                 hooks: (*par).hook_mask,
             };

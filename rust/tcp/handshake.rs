@@ -174,7 +174,7 @@ pub struct Offer {
 impl Offer {
     /// Reads a SYN. Without timestamps there is no place to keep anything but the MSS.
     #[inline]
-    pub fn of(syn: &Segment, rule: &Rule) -> Self {
+    pub fn of<B: AsRef<[u8]>>(syn: &Segment<B>, rule: &Rule) -> Self {
         let options = syn.options();
         let timestamp = options
             .timestamps
@@ -199,8 +199,8 @@ impl Offer {
 
 /// The SYN,ACK for `syn`, with a cookie as our ISN, and the MSS that it keeps.
 #[inline]
-pub fn answer(
-    syn: &Segment,
+pub fn answer<B: AsRef<[u8]>>(
+    syn: &Segment<B>,
     rule: &Rule,
     offer: &Offer,
     (cookie, mss): (u32, u16),

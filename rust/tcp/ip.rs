@@ -161,12 +161,26 @@ impl Header {
     }
 }
 
+/// Where the TCP header of a packet begins that starts with `bytes`, if that can be seen from a header
+/// without extension headers.
+#[inline]
+pub fn tcp_offset(bytes: &[u8]) -> Option<usize> {
+    match *bytes.first_chunk::<V4_HEADER_LEN>()? {
+        [0x45, _, _, _, _, _, f0, f1, _, protocol::TCP, ..] => {
+            (u16::from_be_bytes([f0, f1]) & 0x1fff == 0).then_some(V4_HEADER_LEN)
+        }
+        [first, _, _, _, _, _, protocol::TCP, ..] if first >> 4 == 6 => Some(V6_HEADER_LEN),
+        _ => None,
+    }
+}
+
 /// Whether the packet of `len` bytes that begins with `bytes` is nothing but an IPv4 header without options
 /// and a TCP segment that is whole, sent from one machine to another.
 #[inline]
 pub fn is_plain_v4(bytes: &[u8], len: usize) -> bool {
-    let Some(&[0x45, _, l0, l1, _, _, f0, f1, _, protocol::TCP, _, _, s0, s1, s2, s3, d0, d1, d2, d3]) =
-        bytes.first_chunk::<V4_HEADER_LEN>()
+    let Some(
+        &[0x45, _, l0, l1, _, _, f0, f1, _, protocol::TCP, _, _, s0, s1, s2, s3, d0, d1, d2, d3],
+    ) = bytes.first_chunk::<V4_HEADER_LEN>()
     else {
         return false;
     };
@@ -310,6 +324,36 @@ mod tests {
         let (v4, v6) = (is_plain_v4(bytes, len), is_plain_v6(bytes, len));
         assert!(!(v4 && v6));
         v4 || v6
+    }
+
+    #[test]
+    fn tcp_is_found_where_it_is() {
+        for (src, dst) in pairs() {
+            let repr = Repr {
+                src,
+                dst,
+                traffic_class: 0,
+                hop_limit: 64,
+            };
+            let mut bytes = [0; MAX_HEADER_LEN];
+            let len = repr.emit(&mut bytes).unwrap();
+            let is_v4 = len == V4_HEADER_LEN;
+            assert_eq!(tcp_offset(&bytes), Some(len));
+            for short in 0..V4_HEADER_LEN {
+                assert_eq!(tcp_offset(&bytes[..short]), None);
+            }
+            // Options, fragments, other protocols.
+            let wrong: &[(usize, u8)] = if is_v4 {
+                &[(0, 0x46), (0, 0x55), (6, 0x1f), (7, 1), (9, 17)]
+            } else {
+                &[(0, 0x50), (6, 44), (6, 0)]
+            };
+            for (at, byte) in wrong {
+                let mut other = bytes;
+                other[*at] = *byte;
+                assert_eq!(tcp_offset(&other), None, "{at} {byte:#x}");
+            }
+        }
     }
 
     #[test]

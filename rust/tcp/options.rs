@@ -129,8 +129,7 @@ impl<const N: usize> TryFrom<&[u8]> for Words<N> {
 impl Options {
     fn of_linux_syn(&Words([mss, sack_timestamp, val, ecr, wscale]): &Words<5>) -> Option<Self> {
         const MSS: u32 = u32::from_be_bytes([kind::MSS, 4, 0, 0]);
-        const SACK_TIMESTAMP: u32 =
-            u32::from_be_bytes([kind::SACK_PERM, 2, kind::TIMESTAMP, 10]);
+        const SACK_TIMESTAMP: u32 = u32::from_be_bytes([kind::SACK_PERM, 2, kind::TIMESTAMP, 10]);
         const WSCALE: u32 = u32::from_be_bytes([kind::NOP, kind::WINDOW, 3, 0]);
         if mss & !0xffff != MSS || sack_timestamp != SACK_TIMESTAMP || wscale & !0xff != WSCALE {
             return None;
@@ -211,8 +210,26 @@ impl Options {
             let ([v0, v1, v2, v3], [e0, e1, e2, e3]) = (val.to_be_bytes(), ecr.to_be_bytes());
             if let Some(out) = out.first_chunk_mut() {
                 *out = [
-                    kind::MSS, 4, m0, m1, kind::SACK_PERM, 2, kind::TIMESTAMP, 10,
-                    v0, v1, v2, v3, e0, e1, e2, e3, kind::NOP, kind::WINDOW, 3, shift,
+                    kind::MSS,
+                    4,
+                    m0,
+                    m1,
+                    kind::SACK_PERM,
+                    2,
+                    kind::TIMESTAMP,
+                    10,
+                    v0,
+                    v1,
+                    v2,
+                    v3,
+                    e0,
+                    e1,
+                    e2,
+                    e3,
+                    kind::NOP,
+                    kind::WINDOW,
+                    3,
+                    shift,
                 ];
                 return out.len();
             }

@@ -36,13 +36,16 @@ pub mod flags {
     pub const CWR: u8 = 0x80;
 }
 
-/// A TCP header that was read from a packet.
+/// A TCP header that was read from a packet: a copy, or where it stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Segment {
-    header: [u8; MAX_HEADER_LEN],
+pub struct Segment<B = [u8; MAX_HEADER_LEN]> {
+    header: B,
     header_len: usize,
     payload_len: usize,
 }
+
+/// One that is not copied.
+pub type View<'a> = Segment<&'a [u8]>;
 
 /// Copies `from` if it has that many bytes.
 #[inline]
@@ -56,20 +59,34 @@ fn copy<const N: usize>(from: &[u8], to: &mut [u8]) -> bool {
     }
 }
 
-impl Segment {
-    /// Reads the header at the start of `bytes`; `total_len` is the length of the whole segment, header
+impl<'a> View<'a> {
+    /// Looks at the header at the start of `bytes`; `total_len` is the length of the whole segment, header
     /// and payload, in bytes.
     ///
     /// `None` when it is cut short, longer than the segment, or shorter than a header.
-    #[inline(always)]
-    pub fn new(bytes: &[u8], total_len: usize) -> Option<Self> {
+    #[inline]
+    pub fn view(bytes: &'a [u8], total_len: usize) -> Option<Self> {
         let fixed = bytes.first_chunk::<HEADER_LEN>()?;
         let header_len = usize::from(fixed[12] >> 4).wrapping_mul(4);
         let payload_len = total_len.checked_sub(header_len)?;
-        let options = bytes.get(HEADER_LEN..header_len)?;
+        let header = bytes.get(..header_len)?;
+        (header_len >= HEADER_LEN).then_some(Self {
+            header,
+            header_len,
+            payload_len,
+        })
+    }
+}
+
+impl Segment {
+    /// As [`View::view`], but copied.
+    #[inline]
+    pub fn new(bytes: &[u8], total_len: usize) -> Option<Self> {
+        let view = View::view(bytes, total_len)?;
         let mut header = [0; MAX_HEADER_LEN];
         let (to, rest) = header.split_first_chunk_mut()?;
-        *to = *fixed;
+        *to = *view.header.first_chunk::<HEADER_LEN>()?;
+        let options = view.raw_options();
         // Of Linux: timestamps, none at all, and its SYNs.
         if !(copy::<12>(options, rest) || options.is_empty() || copy::<20>(options, rest)) {
             for (to, from) in rest.iter_mut().zip(options) {
@@ -78,20 +95,32 @@ impl Segment {
         }
         Some(Self {
             header,
-            header_len,
-            payload_len,
+            header_len: view.header_len,
+            payload_len: view.payload_len,
         })
     }
+}
 
+impl<B: AsRef<[u8]>> Segment<B> {
     fn be16(&self, at: usize) -> u16 {
-        match self.header.get(at..).and_then(|rest| rest.first_chunk()) {
+        match self
+            .header
+            .as_ref()
+            .get(at..)
+            .and_then(|rest| rest.first_chunk())
+        {
             Some(bytes) => u16::from_be_bytes(*bytes),
             None => 0,
         }
     }
 
     fn be32(&self, at: usize) -> u32 {
-        match self.header.get(at..).and_then(|rest| rest.first_chunk()) {
+        match self
+            .header
+            .as_ref()
+            .get(at..)
+            .and_then(|rest| rest.first_chunk())
+        {
             Some(bytes) => u32::from_be_bytes(*bytes),
             None => 0,
         }
@@ -119,7 +148,7 @@ impl Segment {
 
     /// Control bits, see [`flags`].
     pub fn flags(&self) -> u8 {
-        self.header[13]
+        self.header.as_ref().get(13).copied().unwrap_or_default()
     }
 
     /// The window field, not scaled.
@@ -140,6 +169,7 @@ impl Segment {
     /// The options as they stand in the packet.
     pub fn raw_options(&self) -> &[u8] {
         self.header
+            .as_ref()
             .get(HEADER_LEN..self.header_len)
             .unwrap_or_default()
     }
@@ -160,7 +190,7 @@ impl Segment {
         };
         let mut opts = [0; options::MAX_LEN];
         let header_len = HEADER_LEN.wrapping_add(options.emit(&mut opts));
-        let fixed = self.header.iter().take(HEADER_LEN);
+        let fixed = self.header.as_ref().iter().take(HEADER_LEN);
         for (to, from) in out.iter_mut().zip(fixed.chain(opts.iter())) {
             *to = *from;
         }

@@ -8,7 +8,7 @@
 
 use super::{
     options::{self, kind},
-    segment::HEADER_LEN,
+    segment::{flags, View, HEADER_LEN},
     state::COOKIE_LIFE,
 };
 
@@ -120,7 +120,13 @@ pub fn translate(raw_options: &[u8], direction: Direction, offset: u32) -> Optio
         return None;
     }
     let (at, ts) = find(raw_options)?;
-    Some(match direction {
+    Some(translated(at, ts, direction, offset))
+}
+
+/// `at` is where TSval is, from the start of the header.
+#[inline]
+fn translated(at: usize, ts: options::Timestamps, direction: Direction, offset: u32) -> Rewrite {
+    match direction {
         Direction::Reply => Rewrite {
             offset: at,
             old: ts.val,
@@ -131,7 +137,34 @@ pub fn translate(raw_options: &[u8], direction: Direction, offset: u32) -> Optio
             old: ts.ecr,
             new: ts.ecr.wrapping_add(offset),
         },
-    })
+    }
+}
+
+/// [`translate_plain`] cannot tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotPlain;
+
+/// As [`translate`], of a segment that opens nothing, and has no options but timestamps, if any: there is
+/// nothing else in it to be translated.
+///
+/// # Errors
+///
+/// It is not such a segment.
+#[inline]
+pub fn translate_plain(
+    segment: &View<'_>,
+    direction: Direction,
+    offset: u32,
+) -> Result<Option<Rewrite>, NotPlain> {
+    let options = segment.raw_options();
+    if segment.flags() & flags::SYN != 0 {
+        return Err(NotPlain);
+    }
+    if options.is_empty() {
+        return Ok(None);
+    }
+    let ts = options::only_timestamps(options).ok_or(NotPlain)?;
+    Ok((offset != 0).then(|| translated(HEADER_LEN + 4, ts, direction, offset)))
 }
 
 /// The value as the Internet checksum counts it: at an odd offset (padding by single NOPs) its bytes
@@ -191,6 +224,39 @@ mod tests {
             let mut sorted = bits;
             sorted.sort_unstable();
             assert_eq!(sorted, [0, 1, 2, 3], "{bits:?}");
+        }
+    }
+
+    #[test]
+    fn a_plain_segment_is_translated_like_any_other() {
+        let stamps = [1, 1, 8, 10, 0, 0, 0, 5, 0, 0, 0, 9];
+        let sack = [1, 1, 5, 10, 0, 0, 0, 5, 0, 0, 0, 9];
+        let padded = [8, 10, 0, 0, 0, 5, 0, 0, 0, 9, 1, 1];
+        let mut header = [0; 32];
+        for (options, is_plain) in [
+            (&[][..], true),
+            (&stamps, true),
+            (&sack, false),
+            (&padded, false),
+            (&stamps[..8], false),
+        ] {
+            let len = HEADER_LEN + options.len();
+            header[HEADER_LEN..len].copy_from_slice(options);
+            header[12] = (len * 4) as u8;
+            for bits in 0..=255u8 {
+                header[13] = bits;
+                let view = View::view(&header[..len], len).unwrap();
+                for direction in [Direction::Original, Direction::Reply] {
+                    for offset in [0, 7, u32::MAX] {
+                        let expected = if is_plain && bits & flags::SYN == 0 {
+                            Ok(translate(options, direction, offset))
+                        } else {
+                            Err(NotPlain)
+                        };
+                        assert_eq!(translate_plain(&view, direction, offset), expected);
+                    }
+                }
+            }
         }
     }
 
