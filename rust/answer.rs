@@ -10,13 +10,13 @@ use crate::{
         hook::Verdict,
         ktime_get_ns, pernet,
         skb::SkBuff,
-        turn::Turnable,
+        turn::Plain,
         xtables::Place,
         Net,
     },
     relay::Relay,
     stats::{self, Counter},
-    tcp::{handshake, rate::Rate, Offer, Repr, Rule, Segment, Waiting},
+    tcp::{handshake, rate::Rate, segment::View, Offer, Repr, Rule, Segment, Waiting},
 };
 use core::net::SocketAddr;
 use kernel::sync::atomic::{Atomic, Relaxed};
@@ -78,14 +78,39 @@ enum As {
     Untracked,
 }
 
-/// Answers a SYN that conntrack knows nothing of: the packet becomes the answer. The window is closed:
-/// nobody looks at data before the server is there.
-pub(crate) fn immediate(net: &Net, skb: &mut SkBuff, syn: &Segment, rule: &Rule) -> Verdict {
-    answer(net, skb, syn, rule, 0, As::Untracked)
+/// The answer to a plain SYN of whose addresses conntrack knows nothing else. With a window of 0, nobody
+/// looks at data before the server is there; else it is what the engine is to see.
+#[inline(always)]
+fn reply(packet: &Plain<'_>, syn: &View<'_>, rule: &Rule, window: u16) -> Repr {
+    let offer = Offer::of(syn, rule);
+    let cookie = packet.cookie(offer.mss);
+    handshake::answer(syn, rule, &offer, cookie, window, clock_ms())
 }
 
-/// Answers a SYN whose client is to wait. A fresh entry goes with it. The window is what the engine is
-/// to see.
+/// Answers a SYN that conntrack knows nothing of: the packet becomes the answer.
+pub(crate) fn immediate(skb: &mut SkBuff, place: Place<'_>, rule: &Rule) -> Verdict {
+    let net = place.net;
+    if let Some(mut packet) = Plain::new(skb, place.family) {
+        if let Some(syn) = packet.segment() {
+            stats::count(net, Counter::SynReceived);
+            if !may_send(net, rule) {
+                return Verdict::Drop;
+            }
+            let repr = reply(&packet, &syn, rule, 0);
+            return match packet.recast(net, &repr) {
+                Ok(()) => Verdict::Send,
+                // What cannot be sent is as good as lost: the client sends its packet again.
+                Err(_) => Verdict::Drop,
+            };
+        }
+    }
+    match skb.tcp(place.thoff) {
+        Some(syn) => answer(net, skb, &syn, rule, 0, As::Untracked),
+        None => Verdict::Drop,
+    }
+}
+
+/// Answers a SYN whose client is to wait. A fresh entry goes with it.
 pub(crate) fn deferred(net: &Net, skb: &mut SkBuff, syn: &Segment, rule: &Rule) -> Verdict {
     answer(net, skb, syn, rule, rule.window(), As::Reply)
 }
@@ -100,39 +125,51 @@ pub(crate) fn deferred_untracked(
     answer(net, skb, syn, rule, rule.window(), As::Untracked)
 }
 
-/// Answers a SYN at a rule in PREROUTING; the packet is the answer then, if it can be turned round.
-#[inline]
-pub(crate) fn early(skb: &mut SkBuff, place: Place<'_>, syn: &Segment, rule: &Rule) -> Verdict {
-    let window = if rule.defers() { rule.window() } else { 0 };
-    let (net, family) = (place.net, place.family);
+/// Answers a SYN at a rule in PREROUTING: turns the packet round, if it is one, and that can be done; else
+/// `None`.
+#[inline(always)]
+pub(crate) fn early(mut packet: Plain<'_>, net: &Net, rule: &Rule) -> Option<Verdict> {
+    let syn = packet.segment().filter(|segment| segment.is_syn())?;
+    if !packet.is_from_neighbour() {
+        return None;
+    }
+    if !packet.checksum_ok() {
+        return Some(Verdict::Drop);
+    }
     stats::count(net, Counter::SynReceived);
     if !may_send(net, rule) {
-        return Verdict::Drop;
+        return Some(Verdict::Drop);
     }
-    let offer = Offer::of(syn, rule);
-    let answer = |cookie| handshake::answer(syn, rule, &offer, cookie, window, clock_ms());
-    if let Some(mut packet) = Turnable::new(skb, family) {
-        let repr = answer(packet.cookie(offer.mss));
-        return match packet.turn_round(net, &repr) {
-            Ok(()) => Verdict::SendBack,
-            Err(_) => Verdict::Drop,
-        };
-    }
-    let Some(flow) = client_flow(skb, syn) else {
-        return Verdict::Drop;
-    };
-    let Some(cookie) = flow.cookie(syn.seq(), offer.mss) else {
-        return Verdict::Drop;
-    };
-    match skb.find_route() {
-        Ok(()) => send_back(net, skb, &flow, &answer(cookie), As::Untracked),
+    let repr = reply(&packet, &syn, rule, early_window(rule));
+    Some(match packet.turn_round(net, &repr) {
+        Ok(()) => Verdict::SendBack,
         Err(_) => Verdict::Drop,
+    })
+}
+
+fn early_window(rule: &Rule) -> u16 {
+    if rule.defers() {
+        rule.window()
+    } else {
+        0
+    }
+}
+
+/// Answers a SYN at a rule in PREROUTING that cannot be turned round, by way of OUTPUT.
+#[inline(never)]
+pub(crate) fn early_routed(skb: &mut SkBuff, place: Place<'_>, rule: &Rule) -> Verdict {
+    match skb.tcp(place.thoff) {
+        Some(syn) if skb.find_route().is_ok() => {
+            let window = early_window(rule);
+            answer(place.net, skb, &syn, rule, window, As::Untracked)
+        }
+        _ => Verdict::Drop,
     }
 }
 
 /// The connection of `skb` as its client sees it: before any translation of addresses, so that a
 /// cookie does not depend on which server DNAT picks.
-pub(crate) fn client_flow(skb: &SkBuff, segment: &Segment) -> Option<Flow> {
+pub(crate) fn client_flow<B: AsRef<[u8]>>(skb: &SkBuff, segment: &Segment<B>) -> Option<Flow> {
     if let Tracked::Yes { ct, .. } = skb.tracked() {
         return Some(ct.flow());
     }
@@ -144,7 +181,7 @@ pub(crate) fn client_flow(skb: &SkBuff, segment: &Segment) -> Option<Flow> {
 }
 
 /// The client that sent `ack`, if it brings a cookie of ours back.
-pub(crate) fn client(skb: &SkBuff, ack: &Segment) -> Option<Waiting> {
+pub(crate) fn client<B: AsRef<[u8]>>(skb: &SkBuff, ack: &Segment<B>) -> Option<Waiting> {
     if !handshake::may_bring_cookie(ack, clock_ms()) {
         return None;
     }

@@ -15,6 +15,7 @@ use crate::{
         conntrack::{self, Conn, Status, Tracked},
         hook::{point, Hook, Place as HookPlace, Verdict as HookVerdict, PRI_BEHIND_CONNTRACK},
         skb::{OwnedSkb, SkBuff},
+        turn::Plain,
         xtables::{Place, Verdict},
         Net,
     },
@@ -27,31 +28,36 @@ use kernel::prelude::*;
 /// A packet at a rule in PREROUTING of the table raw.
 pub(crate) fn judge(skb: &mut SkBuff, place: Place<'_>, rule: &Rule) -> Verdict {
     // What conntrack is not to see is not for us. Our own SYN has been here already.
-    if !matches!(skb.tracked(), Tracked::No)
-        || skb.is_received_syn()
-        || place.is_later_fragment
-        || !skb.is_unicast()
-    {
+    if !matches!(skb.tracked(), Tracked::No) || skb.is_received_syn() || place.is_later_fragment {
+        return Verdict::Continue;
+    }
+    // A flood, most often.
+    if let Some(packet) = Plain::new(skb, place.family) {
+        if let Some(verdict) = answer::early(packet, place.net, rule) {
+            return Verdict::Final(verdict);
+        }
+    }
+    judge_any(skb, place, rule)
+}
+
+#[inline(never)]
+fn judge_any(skb: &mut SkBuff, place: Place<'_>, rule: &Rule) -> Verdict {
+    if !skb.is_unicast() {
         return Verdict::Continue;
     }
     let Some(segment) = skb.tcp(place.thoff) else {
         return Verdict::Final(HookVerdict::Drop);
     };
-    if segment.is_syn() {
-        Verdict::Final(syn(skb, place, &segment, rule))
-    } else if segment.is_ack() {
+    if segment.is_ack() {
         ack(skb, place, &segment, rule)
-    } else {
+    } else if !segment.is_syn() {
         // For conntrack to know.
         Verdict::Continue
+    } else if skb.tcp_checksum_ok(place.family, place.thoff) {
+        Verdict::Final(answer::early_routed(skb, place, rule))
+    } else {
+        Verdict::Final(HookVerdict::Drop)
     }
-}
-
-fn syn(skb: &mut SkBuff, place: Place<'_>, syn: &Segment, rule: &Rule) -> HookVerdict {
-    if !skb.tcp_checksum_ok(place.family, place.thoff) {
-        return HookVerdict::Drop;
-    }
-    answer::early(skb, place, syn, rule)
 }
 
 /// Whether `segment` continues the connection of `ct`, by its number. Its client may have lost it, and

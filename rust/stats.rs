@@ -15,6 +15,7 @@ use crate::{
 use kernel::{
     prelude::*,
     seq_file::{seq_print, SeqFile},
+    sync::rcu,
 };
 
 /// What can be counted.
@@ -88,6 +89,7 @@ impl Key for Counter {
 }
 
 /// Counts one, in any context.
+#[inline]
 pub(crate) fn count(net: &Net, counter: Counter) {
     pernet::counters::<Relay>(net).inc(counter);
 }
@@ -107,6 +109,7 @@ impl proc::Show for Stats {
         }
         seq_print!(out, "\n");
 
+        let _rcu = rcu::read_lock();
         let counters = pernet::counters::<Relay>(net);
         for cpu in percpu::possible_cpus() {
             let mut gap = "";

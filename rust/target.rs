@@ -16,7 +16,7 @@ use crate::{
         may_log, pernet,
         skb::SkBuff,
         xtables::{Extension, Place, Spot, Target, Verdict},
-        Family, Net,
+        Family,
     },
     open,
     relay::{Purpose, Relay},
@@ -172,6 +172,11 @@ impl<P: Parameters, const IPV6: bool> Target for SynProxy<P, IPV6> {
         {
             return Verdict::Final(HookVerdict::Drop);
         }
+        // What a flood is made of.
+        let is_flood = !rule.defers() && !skb.is_tracked();
+        if is_flood && skb.view(place.thoff).is_some_and(|tcp| tcp.is_syn()) {
+            return Verdict::Final(answer::immediate(skb, place, &rule));
+        }
         let Some(segment) = skb.tcp(place.thoff) else {
             return Verdict::Final(HookVerdict::Drop);
         };
@@ -185,7 +190,7 @@ fn judge(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule) -> 
         Tracked::No | Tracked::Untracked if rule.defers() => {
             return deferred(skb, place, segment, rule);
         }
-        Tracked::No | Tracked::Untracked => return immediate(skb, net, segment, rule),
+        Tracked::No | Tracked::Untracked => return immediate(skb, place, segment, rule),
         Tracked::Yes { related: true, .. } => return Verdict::Continue,
         Tracked::Yes { ct, direction, .. } => (ct, direction),
     };
@@ -218,11 +223,11 @@ fn judge(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule) -> 
 }
 
 /// The client's handshake, and the server's right after it.
-fn immediate(skb: &mut SkBuff, net: &Net, segment: &Segment, rule: &Rule) -> Verdict {
+fn immediate(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule) -> Verdict {
     if segment.is_syn() {
-        Verdict::Final(answer::immediate(net, skb, segment, rule))
+        Verdict::Final(answer::immediate(skb, place, rule))
     } else if segment.is_ack() {
-        Verdict::Final(open::immediate(net, skb, segment))
+        Verdict::Final(open::immediate(place.net, skb, segment))
     } else {
         Verdict::Continue
     }

@@ -112,6 +112,7 @@ struct proc_dir_entry *rust_helper_proc_net_stat(const struct net *net);
 
 /* net/netns/generic.h */
 void *rust_helper_net_generic(const struct net *net, unsigned int id);
+void *rust_helper_net_generic_rcu(const struct net *net, unsigned int id);
 
 /* net/netfilter/nf_conntrack.h */
 struct nf_conn *rust_helper_nf_ct_get(const struct sk_buff *skb, unsigned int *ctinfo);

@@ -36,12 +36,14 @@ void rust_helper_skb_finish_tcp(struct sk_buff *skb, unsigned int ip_len, unsign
 	struct tcphdr *th = (struct tcphdr *)(skb->data + ip_len);
 
 	__skb_trim(skb, ip_len + tcp_len);
+	skb_reset_network_header(skb);
 	skb_set_transport_header(skb, ip_len);
 	if (skb->protocol == htons(ETH_P_IP)) {
 		struct iphdr *iph = ip_hdr(skb);
 
 		iph->tot_len = htons(skb->len);
-		ip_send_check(iph);
+		iph->check = 0;
+		iph->check = ip_fast_csum(iph, sizeof(*iph) / 4);
 		th->check = ~tcp_v4_check(tcp_len, iph->saddr, iph->daddr, 0);
 	} else {
 		struct ipv6hdr *ip6h = ipv6_hdr(skb);
@@ -56,7 +58,7 @@ void rust_helper_skb_finish_tcp(struct sk_buff *skb, unsigned int ip_len, unsign
 	skb_gso_reset(skb);
 	skb_clear_hash(skb);
 	__vlan_hwaccel_clear_tag(skb);
-	memset(skb->cb, 0, sizeof(skb->cb));
+	memset(IPCB(skb), 0, max(sizeof(struct inet_skb_parm), sizeof(struct inet6_skb_parm)));
 	skb->priority = 0;
 	skb->ip_summed = CHECKSUM_PARTIAL;
 	skb->csum_start = skb_transport_header(skb) - skb->head;

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/net/tcp.h`](srctree/include/net/tcp.h)
 
-use super::{bindings, turn::Turnable, Family};
+use super::{bindings, turn::Plain, Family};
 use core::net::{IpAddr, SocketAddr};
 
 /// A connection as its client sees it.
@@ -22,8 +22,9 @@ enum Header {
     V6(bindings::ipv6hdr),
 }
 
-impl Turnable<'_> {
+impl Plain<'_> {
     /// As [`Flow::cookie`], of the SYN as its addresses stand in the packet.
+    #[inline(always)]
     pub fn cookie(&self, mss: u16) -> (u32, u16) {
         let mut mss = mss;
         let (ip, th) = self.headers();

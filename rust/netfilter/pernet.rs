@@ -162,6 +162,17 @@ unsafe fn slot<T: Subsystem>(net: *mut bindings::net) -> *mut Data<T> {
     unsafe { bindings::rust_helper_net_generic(net, T::id().0.glance()).cast() }
 }
 
+/// As [`slot`], without an RCU section of its own.
+///
+/// # Safety
+///
+/// As there; and to be called in an RCU section, or with softirqs off.
+#[inline]
+unsafe fn slot_rcu<T: Subsystem>(net: *mut bindings::net) -> *mut Data<T> {
+    // SAFETY: The caller's promise.
+    unsafe { bindings::rust_helper_net_generic_rcu(net, T::id().0.glance()).cast() }
+}
+
 /// # Safety
 ///
 /// `net` must have a subsystem `T` whose `init` has run and whose `exit` has not.
@@ -307,9 +318,10 @@ pub fn activate<T: Subsystem>(net: &Net, family: Family, purpose: T::Purpose) ->
 }
 
 /// Whether there are hooks in `net` for `purpose`; if not, they will be soon. To be called as [`state`].
+#[inline]
 pub fn request<T: Subsystem>(net: &Net, family: Family, purpose: T::Purpose) -> bool {
     // SAFETY: As for `state`.
-    let data = unsafe { data::<T>(net.as_raw()) };
+    let data = unsafe { &*slot_rcu::<T>(net.as_raw()) };
     let bit = bit(family, purpose);
     if data.ready.glance() & bit != 0 {
         return true;
@@ -338,28 +350,30 @@ impl<T: Subsystem> Job for Wanted<T> {
     }
 }
 
-/// What `net` has. To be called where a rule or a hook of ours is at work in it, or its timer.
+/// What `net` has. To be called where a rule or a hook of ours is at work in it, or its timer, as all that
+/// follows: in an RCU section, or with softirqs off.
 pub fn state<T: Subsystem>(net: &Net) -> &T::State {
     // SAFETY: Rules keep the module; hooks and the timer end before `exit`.
-    unsafe { &data::<T>(net.as_raw()).state }
+    unsafe { &(*slot_rcu::<T>(net.as_raw())).state }
 }
 
-/// Has the timer of `net` fire in `ms` milliseconds at the latest. To be called as [`state`].
+/// Has the timer of `net` fire in `ms` milliseconds at the latest.
 pub fn within<T: Subsystem>(net: &Net, ms: u32) {
     // SAFETY: As for `state`.
-    unsafe { data::<T>(net.as_raw()).timer.within(ms) }
+    unsafe { (*slot_rcu::<T>(net.as_raw())).timer.within(ms) }
 }
 
-/// The counters of `T` in `net`.
+/// The counters of `T` in `net`; for its file, too, in an RCU section.
+#[inline]
 pub fn counters<T: Subsystem>(net: &Net) -> &Counters<T::Counter> {
     // SAFETY: Rules, hooks, the timer and the file are there only while the counters are, and so is
-    // whoever they lend `net` to. To go by `data` would be wrong: the file is read while `init` still
-    // fills that.
-    unsafe { &(*slot::<T>(net.as_raw())).counters }
+    // whoever they lend `net` to. To make a reference to all of it would be wrong: the file is read while
+    // `init` still fills that.
+    unsafe { &(*slot_rcu::<T>(net.as_raw())).counters }
 }
 
-/// Who else was seen at the hooks of `net`. To be called as [`state`].
+/// Who else was seen at the hooks of `net`.
 pub fn neighbours<T: Subsystem>(net: &Net) -> &neighbours::Seen {
     // SAFETY: As for `state`.
-    unsafe { &data::<T>(net.as_raw()).neighbours }
+    unsafe { &(*slot_rcu::<T>(net.as_raw())).neighbours }
 }

@@ -44,6 +44,14 @@ impl Drop for Route {
     }
 }
 
+/// A route that is used while its packet is looked at, and may be the packet's no more.
+///
+/// # Invariants
+///
+/// The route is valid until the hook or the target returns that the value was made in.
+#[derive(Clone, Copy)]
+pub(super) struct Near(NonNull<bindings::dst_entry>);
+
 impl SkBuff {
     /// Finds the route of a packet that has come in, as the routing is about to.
     ///
@@ -59,9 +67,17 @@ impl SkBuff {
         }
     }
 
-    /// Has the packet, which is one of ours by now and has no route, know its way, with this mark; `near`
-    /// tells the VRF.
-    pub(super) fn leave(&mut self, net: &Net, near: &Route, mark: u32) -> Result {
+    /// The route of the packet, to tell the VRF by.
+    #[inline]
+    pub(super) fn near(&self) -> Option<Near> {
+        // SAFETY: `self` is valid.
+        let dst = unsafe { bindings::rust_helper_skb_dst(self.as_raw()) };
+        // INVARIANT: Netfilter shows packets in an RCU section, and no route goes before its end.
+        Some(Near(NonNull::new(dst)?))
+    }
+
+    /// Has the packet, which is one of ours by now and has no route, know its way, with this mark.
+    pub(super) fn leave(&mut self, net: &Net, near: Near, mark: u32) -> Result {
         // SAFETY: Both are valid; the packet has both headers.
         to_result(unsafe {
             bindings::rust_helper_skb_set_mark(self.as_raw(), mark);

@@ -231,7 +231,7 @@ impl SkBuff {
     }
 
     /// As [`SkBuff::tcp`], of a header that lies in one piece.
-    #[inline]
+    #[inline(always)]
     pub fn view(&self, thoff: usize) -> Option<View<'_>> {
         View::view(self.linear().get(thoff..)?, self.len().wrapping_sub(thoff))
     }
@@ -256,14 +256,18 @@ impl SkBuff {
     }
 
     /// Whether the TCP checksum is right, as far as the hardware has not checked it already.
+    #[inline(always)]
     pub fn tcp_checksum_ok(&self, family: Family, thoff: usize) -> bool {
-        let Ok(thoff) = u32::try_from(thoff) else {
-            return false;
-        };
+        // CAST: An offset in a packet.
+        let thoff = thoff as u32;
         // SAFETY: `self` is a valid packet.
-        if unsafe { bindings::rust_helper_skb_tcp_sum_is_right(self.as_raw(), thoff) } {
-            return true;
-        }
+        let is_right = unsafe { bindings::rust_helper_skb_tcp_sum_is_right(self.as_raw(), thoff) };
+        is_right || self.is_summed(family, thoff)
+    }
+
+    /// The same, when it takes more than a look.
+    #[cold]
+    fn is_summed(&self, family: Family, thoff: u32) -> bool {
         // Wherever we are. At other hooks the kernel believes a sum that was made in full, and it makes
         // one when it finds that a checksum is wrong: the second look would find it right.
         let hook = bindings::nf_inet_hooks_NF_INET_LOCAL_IN;

@@ -1,47 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A packet that is turned round where it stands: the answer goes out in the same buffer, by the device
-//! and to the link-layer address it came from.
+//! A packet that becomes its own answer.
 //!
-//! That costs no allocation and no look at the routing table, and leaves out all that a packet of this
-//! host would pass: so it is done only for packets that nothing of it could be meant for. Others are made
-//! packets of this host's in the same buffer, with a route of their own.
+//! Turned round where it stands, it goes out in the same buffer, by the device and to the link-layer
+//! address it came from. That costs no allocation and no look at the routing table, and leaves out all that
+//! a packet of this host would pass: so it is done only for packets that nothing of it could be meant for.
+//! Others are made packets of this host's in the same buffer, with a route of their own.
 //!
 //! C headers: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h),
 //! [`include/linux/if_ether.h`](srctree/include/linux/if_ether.h)
 
 use super::{bindings, conntrack::Conn, skb::SkBuff, Family, Net};
-use crate::tcp::{ip, segment, Repr};
+use crate::tcp::{
+    ip,
+    segment::{self, View},
+    Repr,
+};
 use core::net::{IpAddr, SocketAddr};
 use kernel::prelude::*;
 
-/// A packet that can be turned round: it is nothing but a TCP segment that is whole, and came by Ethernet
-/// from one machine to this one alone, by no tunnel, bridge or IPsec.
+/// A packet that is nothing but a TCP segment that is whole, from one machine to another.
 ///
 /// # Invariants
 ///
 /// The packet begins with an IP header of `family` without options, and a TCP header; what is fixed of both
 /// lies in one piece.
-pub struct Turnable<'a> {
+pub struct Plain<'a> {
     skb: &'a mut SkBuff,
     family: Family,
 }
 
-impl<'a> Turnable<'a> {
-    /// `None` when the packet cannot be turned round.
-    #[inline]
+impl<'a> Plain<'a> {
+    /// `None` when the packet is anything else.
+    #[inline(always)]
     pub fn new(skb: &'a mut SkBuff, family: Family) -> Option<Self> {
-        // SAFETY: `skb` is valid, and has a device while a hook sees it.
-        let came_plain = unsafe { bindings::rust_helper_skb_is_from_neighbour(skb.as_raw()) };
         let is_plain = match family {
             Family::Ipv4 => ip::is_plain_v4(skb.linear(), skb.len()),
             Family::Ipv6 => ip::is_plain_v6(skb.linear(), skb.len()),
         };
         let headers = Self::ip_len(family).wrapping_add(segment::HEADER_LEN);
         // INVARIANT: Just looked at.
-        (came_plain && is_plain && skb.linear().len() >= headers).then_some(Self { skb, family })
+        (is_plain && skb.linear().len() >= headers).then_some(Self { skb, family })
     }
 
+    #[inline(always)]
     fn ip_len(family: Family) -> usize {
         match family {
             Family::Ipv4 => ip::V4_HEADER_LEN,
@@ -60,16 +62,53 @@ impl<'a> Turnable<'a> {
         (ip, unsafe { ip.add(Self::ip_len(self.family)) })
     }
 
-    /// Makes the packet its own answer: `tcp`, with the addresses swapped. It is sent by
-    /// [`Verdict::SendBack`](super::hook::Verdict::SendBack).
+    /// The segment; `None` when it is malformed, or its options are elsewhere.
+    #[inline(always)]
+    pub fn segment(&self) -> Option<View<'_>> {
+        self.skb.view(Self::ip_len(self.family))
+    }
+
+    /// Whether the TCP checksum is right, as far as the hardware has not checked it already.
+    #[inline(always)]
+    pub fn checksum_ok(&self) -> bool {
+        self.skb
+            .tcp_checksum_ok(self.family, Self::ip_len(self.family))
+    }
+
+    /// Whether it can be turned round: it came by Ethernet from a neighbour to this machine alone, by no
+    /// tunnel, bridge or IPsec, and no routing has seen it.
+    #[inline]
+    pub fn is_from_neighbour(&self) -> bool {
+        // SAFETY: The packet is valid, and has a device while a hook sees it.
+        unsafe { bindings::rust_helper_skb_is_from_neighbour(self.skb.as_raw()) }
+    }
+
+    /// Makes the packet its own answer: `tcp`, with the addresses swapped. One from a neighbour is sent by
+    /// [`Verdict::SendBack`](super::hook::Verdict::SendBack) then.
     ///
     /// # Errors
     ///
     /// `ENOMEM`. It is what it was then.
+    #[inline(always)]
     pub fn turn_round(&mut self, net: &Net, tcp: &Repr) -> Result {
         let hop_limit = net.default_hop_limit(self.family);
-        self.skb
-            .rewrite_all(tcp, |header| ip::turn(header, hop_limit))
+        let mut anew = self.skb.anew()?;
+        let ip_len = ip::turn(anew.ip()?, hop_limit).ok_or(EINVAL)?;
+        anew.finish(ip_len, tcp)
+    }
+
+    /// As [`SkBuff::recast`], with the addresses swapped, and nothing that conntrack has to do with.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn recast(&mut self, net: &Net, tcp: &Repr) -> Result {
+        let (near, mark) = (self.skb.near().ok_or(EINVAL)?, self.skb.mark());
+        self.turn_round(net, tcp)?;
+        self.skb.leave(net, near, mark)?;
+        self.skb.untrack();
+        Ok(())
     }
 }
 
@@ -90,10 +129,10 @@ impl SkBuff {
         reply: Option<&Conn>,
     ) -> Result {
         let is_host = |ip: IpAddr| !ip.is_multicast() && !ip.is_unspecified();
-        if self.network_offset() != 0 || !is_host(src.ip()) || !is_host(dst.ip()) {
+        if !is_host(src.ip()) || !is_host(dst.ip()) {
             return Err(EINVAL);
         }
-        let near = self.route().ok_or(EINVAL)?;
+        let near = self.near().ok_or(EINVAL)?;
         let manner = self.manner();
         let ip = ip::Repr {
             src: src.ip(),
@@ -106,8 +145,10 @@ impl SkBuff {
             dst_port: dst.port(),
             ..*tcp
         };
-        self.rewrite_all(&tcp, |header| ip.emit(header))?;
-        self.leave(net, &near, manner.mark)?;
+        let mut anew = self.anew()?;
+        let ip_len = ip.emit(anew.ip()?).ok_or(EINVAL)?;
+        anew.finish(ip_len, &tcp)?;
+        self.leave(net, near, manner.mark)?;
         match reply {
             Some(ct) => self.attach_reply(ct),
             None => self.untrack(),
@@ -115,30 +156,54 @@ impl SkBuff {
         Ok(())
     }
 
-    /// Writes the whole packet anew: an IP header, by `ip`, which tells its length, and `tcp`. All that was
-    /// known of it as a packet that came in is forgotten.
-    fn rewrite_all(
-        &mut self,
-        tcp: &Repr,
-        ip: impl FnOnce(&mut [u8; ip::MAX_HEADER_LEN]) -> Option<usize>,
-    ) -> Result {
-        const ROOM: usize = ip::MAX_HEADER_LEN + segment::MAX_HEADER_LEN;
-        // SAFETY: `self` is valid, and the exclusive borrow lets us change it. Then it is linear, ours
-        // alone, and has that many bytes; what is not written to is cut off again.
-        let bytes: &mut [u8; ROOM] = unsafe {
-            if !bindings::rust_helper_skb_resize(self.as_raw(), ROOM as u32) {
-                return Err(ENOMEM);
-            }
-            &mut *(*self.as_raw()).data.cast()
-        };
-        let ip_len = bytes.first_chunk_mut().and_then(ip).ok_or(EINVAL)?;
-        let rest = bytes
-            .get_mut(ip_len..)
-            .and_then(|rest| rest.first_chunk_mut());
-        let tcp_len = tcp.emit(rest.ok_or(EINVAL)?);
+    /// Has the whole packet written anew.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`. It is what it was then.
+    #[inline(always)]
+    fn anew(&mut self) -> Result<Anew<'_>> {
+        // SAFETY: `self` is valid, and the exclusive borrow lets us change it.
+        if !unsafe { bindings::rust_helper_skb_resize(self.as_raw(), ROOM as u32) } {
+            return Err(ENOMEM);
+        }
+        // INVARIANT: That is what it has done.
+        Ok(Anew(self))
+    }
+}
+
+/// Room for both headers.
+const ROOM: usize = ip::MAX_HEADER_LEN + segment::MAX_HEADER_LEN;
+
+/// A packet that is being written anew. What is not written to is cut off in the end.
+///
+/// # Invariants
+///
+/// It is linear, ours alone, and [`ROOM`] bytes long.
+struct Anew<'a>(&'a mut SkBuff);
+
+impl Anew<'_> {
+    #[inline(always)]
+    fn bytes(&mut self) -> &mut [u8; ROOM] {
+        // SAFETY: By the invariant.
+        unsafe { &mut *(*self.0.as_raw()).data.cast() }
+    }
+
+    /// Where the IP header goes.
+    #[inline(always)]
+    fn ip(&mut self) -> Result<&mut [u8; ip::MAX_HEADER_LEN]> {
+        self.bytes().first_chunk_mut().ok_or(EINVAL)
+    }
+
+    /// Puts `tcp` behind an IP header of `ip_len` bytes, which is there. All that was known of the packet as
+    /// one that came in is forgotten.
+    #[inline(always)]
+    fn finish(mut self, ip_len: usize, tcp: &Repr) -> Result {
+        let rest = self.bytes().get_mut(ip_len..).ok_or(EINVAL)?;
+        let tcp_len = tcp.emit(rest.first_chunk_mut().ok_or(EINVAL)?);
         // SAFETY: Both headers are in place, and there was room for them.
         unsafe {
-            bindings::rust_helper_skb_finish_tcp(self.as_raw(), ip_len as u32, tcp_len as u32);
+            bindings::rust_helper_skb_finish_tcp(self.0.as_raw(), ip_len as u32, tcp_len as u32);
         }
         Ok(())
     }

@@ -173,7 +173,7 @@ pub struct Offer {
 
 impl Offer {
     /// Reads a SYN. Without timestamps there is no place to keep anything but the MSS.
-    #[inline]
+    #[inline(always)]
     pub fn of<B: AsRef<[u8]>>(syn: &Segment<B>, rule: &Rule) -> Self {
         let options = syn.options();
         let timestamp = options
@@ -198,7 +198,7 @@ impl Offer {
 }
 
 /// The SYN,ACK for `syn`, with a cookie as our ISN, and the MSS that it keeps.
-#[inline]
+#[inline(always)]
 pub fn answer<B: AsRef<[u8]>>(
     syn: &Segment<B>,
     rule: &Rule,
@@ -237,7 +237,10 @@ pub fn answer<B: AsRef<[u8]>>(
 /// one below the client's next number, can be the first to come when the handshake's last ACK was
 /// lost; and so can a segment that is up to three bytes further. Timestamps tell which MSS it was;
 /// without them the number is believed, and [`may_correct`] has the last word at the gate.
-pub fn accept(ack: &Segment, check: impl Fn(u32) -> Option<u16>) -> Option<Waiting> {
+pub fn accept<B: AsRef<[u8]>>(
+    ack: &Segment<B>,
+    check: impl Fn(u32) -> Option<u16>,
+) -> Option<Waiting> {
     let timestamps = ack.options().timestamps;
     let at = |shift: u32| {
         let seq = ack.seq().wrapping_add(shift);
@@ -282,7 +285,7 @@ pub fn is_near(a: u32, b: u32) -> bool {
 
 /// Whether `ack` can bring a cookie back, as far as its timestamps tell; `now_ms` is of the clock that
 /// [`answer`] was told.
-pub fn may_bring_cookie(ack: &Segment, now_ms: u32) -> bool {
+pub fn may_bring_cookie<B: AsRef<[u8]>>(ack: &Segment<B>, now_ms: u32) -> bool {
     let timestamps = ack.options().timestamps;
     timestamps.is_none_or(|ts| timestamp::is_recent(ts.ecr, now_ms))
 }

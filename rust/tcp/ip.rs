@@ -176,7 +176,7 @@ pub fn tcp_offset(bytes: &[u8]) -> Option<usize> {
 
 /// Whether the packet of `len` bytes that begins with `bytes` is nothing but an IPv4 header without options
 /// and a TCP segment that is whole, sent from one machine to another.
-#[inline]
+#[inline(always)]
 pub fn is_plain_v4(bytes: &[u8], len: usize) -> bool {
     let Some(
         &[0x45, _, l0, l1, _, _, f0, f1, _, protocol::TCP, _, _, s0, s1, s2, s3, d0, d1, d2, d3],
@@ -217,6 +217,7 @@ fn is_host_v6(octets: &[u8; 16]) -> bool {
 
 /// Makes a plain header at the start of `out` that of an answer, as [`Repr::emit`] would write it: the
 /// addresses change places. Returns how many bytes it takes.
+#[inline(always)]
 pub fn turn(out: &mut [u8; MAX_HEADER_LEN], hop_limit: u8) -> Option<usize> {
     if out[0] >> 4 == 4 {
         let [_, class, l0, l1, i0, i1, f0, f1, ttl, _, c0, c1, addresses @ ..] = out;

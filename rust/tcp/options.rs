@@ -113,7 +113,7 @@ struct Words<const N: usize>([u32; N]);
 impl<const N: usize> TryFrom<&[u8]> for Words<N> {
     type Error = ();
 
-    #[inline]
+    #[inline(always)]
     fn try_from(bytes: &[u8]) -> Result<Self, ()> {
         if bytes.len() != N.wrapping_mul(4) {
             return Err(());
@@ -127,6 +127,7 @@ impl<const N: usize> TryFrom<&[u8]> for Words<N> {
 }
 
 impl Options {
+    #[inline(always)]
     fn of_linux_syn(&Words([mss, sack_timestamp, val, ecr, wscale]): &Words<5>) -> Option<Self> {
         const MSS: u32 = u32::from_be_bytes([kind::MSS, 4, 0, 0]);
         const SACK_TIMESTAMP: u32 = u32::from_be_bytes([kind::SACK_PERM, 2, kind::TIMESTAMP, 10]);
@@ -146,6 +147,7 @@ impl Options {
     /// Reads what is known from `bytes`, the part of a TCP header after its first 20 bytes.
     ///
     /// Unknown options and known ones of a wrong length are passed over, as RFC 9293 asks.
+    #[inline(always)]
     pub fn parse(bytes: &[u8]) -> Self {
         // As Linux lays them out, see `emit`: in most SYNs, and in its other segments.
         if let Ok(words) = Words::<5>::try_from(bytes) {
@@ -158,6 +160,10 @@ impl Options {
                 ..Self::default()
             };
         }
+        Self::parse_any(bytes)
+    }
+
+    fn parse_any(bytes: &[u8]) -> Self {
         let mut options = Self::default();
         let mut rest = bytes;
         loop {
@@ -197,6 +203,7 @@ impl Options {
     /// Writes the options, padded to whole words, and returns how many bytes they take.
     ///
     /// The layout is the one that Linux itself sends, so that a proxied SYN looks like any other.
+    #[inline(always)]
     pub fn emit(&self, out: &mut [u8; MAX_LEN]) -> usize {
         // What most clients and servers agree on.
         if let Self {
@@ -234,6 +241,10 @@ impl Options {
                 return out.len();
             }
         }
+        self.emit_any(out)
+    }
+
+    fn emit_any(&self, out: &mut [u8; MAX_LEN]) -> usize {
         let mut at = 0usize;
         let mut word = |bytes: [u8; 4]| {
             if let Some(slot) = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {

@@ -64,7 +64,7 @@ impl<'a> View<'a> {
     /// and payload, in bytes.
     ///
     /// `None` when it is cut short, longer than the segment, or shorter than a header.
-    #[inline]
+    #[inline(always)]
     pub fn view(bytes: &'a [u8], total_len: usize) -> Option<Self> {
         let fixed = bytes.first_chunk::<HEADER_LEN>()?;
         let header_len = usize::from(fixed[12] >> 4).wrapping_mul(4);
@@ -272,6 +272,7 @@ pub struct Repr {
 
 impl Repr {
     /// Writes the header with a zero checksum and returns how many bytes it takes.
+    #[inline(always)]
     pub fn emit(&self, out: &mut [u8; MAX_HEADER_LEN]) -> usize {
         let Some((fixed, rest)) = out.split_first_chunk_mut::<HEADER_LEN>() else {
             return 0;

@@ -33,6 +33,7 @@ pub struct Extras {
 impl Extras {
     /// The TSval that carries them beside a cookie that keeps the MSS `mss`, at the time `now_ms` of a
     /// millisecond clock.
+    #[inline(always)]
     pub fn encode(self, now_ms: u32, mss: u16) -> u32 {
         let wscale = match self.wscale {
             Some(shift) => u32::from(shift.min(options::MAX_WSCALE)),
