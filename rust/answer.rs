@@ -182,10 +182,19 @@ pub(crate) fn client_flow<B: AsRef<[u8]>>(skb: &SkBuff, segment: &Segment<B>) ->
 
 /// The client that sent `ack`, if it brings a cookie of ours back.
 pub(crate) fn client<B: AsRef<[u8]>>(skb: &SkBuff, ack: &Segment<B>) -> Option<Waiting> {
+    client_by(ack, || client_flow(skb, ack))
+}
+
+/// The same, by the connection that `flow` tells, if it comes to that.
+#[inline]
+pub(crate) fn client_by<B: AsRef<[u8]>>(
+    ack: &Segment<B>,
+    flow: impl FnOnce() -> Option<Flow>,
+) -> Option<Waiting> {
     if !handshake::may_bring_cookie(ack, clock_ms()) {
         return None;
     }
-    let flow = client_flow(skb, ack)?;
+    let flow = flow()?;
     handshake::accept(ack, |seq| flow.check(seq, ack.ack()))
 }
 

@@ -14,12 +14,14 @@ use crate::{
     netfilter::{
         conntrack::{self, Conn, Status, Tracked},
         hook::{point, Hook, Place as HookPlace, Verdict as HookVerdict, PRI_BEHIND_CONNTRACK},
+        pernet,
         skb::{OwnedSkb, SkBuff},
         turn::Plain,
         xtables::{Place, Verdict},
         Net,
     },
     open,
+    relay::Relay,
     stats::{self, Counter},
     tcp::{handshake, timestamp::Direction, Phase, Rule, Segment, Waiting},
 };
@@ -122,7 +124,8 @@ fn come_in(net: &Net, skb: &SkBuff, waiting: &Waiting, ack: &Segment) -> Result 
     let flow = answer::client_flow(skb, ack).ok_or(EINVAL)?;
     let syn = handshake::laden(&handshake::syn(waiting, ack, None), waiting.proxy_isn);
     let mut out = OwnedSkb::tcp(net, flow.client, flow.server, &syn, skb.manner())?;
-    out.prepare_received_syn(net, &skb.zone())?;
+    let template = &pernet::state::<Relay>(net).template;
+    out.prepare_received_syn(net, template, &skb.zone())?;
     out.receive(skb);
     Ok(())
 }

@@ -120,6 +120,9 @@ pub(crate) fn phase(ct: &Conn) -> Phase {
     if seq_adjust && seqadj {
         return Phase::open(words_now);
     }
+    if seqadj {
+        return Phase::opening(words_now);
+    }
     let marks = Marks {
         seq_adjust,
         fixed_timeout: ct.is(Status::FixedTimeout),

@@ -21,8 +21,9 @@ use crate::{
         cookie::Flow,
         hook::{Place as HookPlace, Verdict},
         nat, pernet,
-        route::{Route, Routed},
+        route::{Near, Route, Routed},
         skb::{Manner, OwnedSkb, SkBuff},
+        turn::Plain,
         xtables::Place,
         Net,
     },
@@ -31,7 +32,8 @@ use crate::{
     stats::{self, Counter},
     tcp::{
         backoff::{Backoff, Step},
-        handshake, Phase, Repr, Segment, Waiting,
+        handshake::{self, Syn},
+        Phase, Repr, Segment, Waiting,
     },
 };
 use kernel::prelude::*;
@@ -75,17 +77,43 @@ pub(crate) fn deferred(
 }
 
 /// The ACK of a client at a rule for packets without an entry: with a valid cookie the server hears
-/// of it at once.
-pub(crate) fn immediate(net: &Net, skb: &SkBuff, ack: &Segment) -> Verdict {
-    let Some(waiting) = answer::client(skb, ack) else {
+/// of it at once. Most often the ACK becomes the SYN.
+pub(crate) fn immediate(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
+    let net = place.net;
+    if let Some(packet) = Plain::new(skb, place.family) {
+        if let Some(ack) = packet.segment() {
+            let Some(waiting) = answer::client_by(&ack, || packet.flow(&ack)) else {
+                stats::count(net, Counter::CookieInvalid);
+                return Verdict::Drop;
+            };
+            stats::count(net, Counter::CookieValid);
+            let syn = handshake::syn(&waiting, &ack, None);
+            return match become_syn(net, packet, &waiting, &syn) {
+                Ok(true) => Verdict::Send,
+                Ok(false) => Verdict::Consume,
+                Err(_) => Verdict::Drop,
+            };
+        }
+    }
+    let Some(ack) = skb.tcp(place.thoff) else {
+        return Verdict::Drop;
+    };
+    let Some(waiting) = answer::client(skb, &ack) else {
         stats::count(net, Counter::CookieInvalid);
         return Verdict::Drop;
     };
     stats::count(net, Counter::CookieValid);
-    match connect(net, skb, &waiting, ack, None) {
+    match connect(net, skb, &waiting, &ack, None) {
         Ok(()) => Verdict::Consume,
         Err(_) => Verdict::Drop,
     }
+}
+
+/// Makes the packet the SYN, in the client's name; whether it is to be sent.
+fn become_syn(net: &Net, packet: Plain<'_>, waiting: &Waiting, syn: &Syn) -> Result<bool> {
+    let (near, manner) = (packet.near().ok_or(EINVAL)?, packet.manner());
+    let out = packet.renew(net, &syn.repr)?;
+    begin(net, out, near, waiting, syn, manner, None)
 }
 
 /// Sends the SYN, in the client's name and from its point of view; one that has waited comes by a
@@ -97,14 +125,31 @@ fn connect(
     segment: &Segment,
     passage: Option<&Passage<'_>>,
 ) -> Result {
-    let old = passage.map(Passage::old);
     let flow = answer::client_flow(skb, segment).ok_or(EINVAL)?;
     let clock = passage.and_then(Passage::clock);
     let syn = handshake::syn(waiting, segment, clock);
-    let manner = skb.manner();
+    let (near, manner) = (skb.near().ok_or(EINVAL)?, skb.manner());
     let mut out = OwnedSkb::tcp(net, flow.client, flow.server, &syn.repr, manner)?;
+    if begin(net, &mut out, near, waiting, &syn, manner, passage)? {
+        Routed::found(out)?.send(net);
+    }
+    Ok(())
+}
 
-    let mut ct = conntrack::track_syn(net, &mut out, old)?;
+/// Has conntrack and the routing know `out`, which is the SYN; whether it is to be sent: not when another
+/// one is under way.
+fn begin(
+    net: &Net,
+    out: &mut SkBuff,
+    near: Near,
+    waiting: &Waiting,
+    syn: &Syn,
+    manner: Manner,
+    passage: Option<&Passage<'_>>,
+) -> Result<bool> {
+    let old = passage.map(Passage::old);
+    let template = &pernet::state::<Relay>(net).template;
+    let mut ct = conntrack::track_syn(net, out, template, old)?;
     if ct.is(Status::Confirmed) {
         match gate::phase(&ct) {
             // The client's ACK once more: our SYN is repeated anyway.
@@ -114,7 +159,7 @@ fn connect(
                 ..
             } if proxy_isn == waiting.proxy_isn && client_isn == waiting.client_isn => {
                 stats::count(net, Counter::CookieRetrans);
-                return Ok(());
+                return Ok(false);
             }
             // A late packet of the handshake that made it.
             Phase::Open { proxy_isn, .. } if proxy_isn == waiting.proxy_isn => return Err(EEXIST),
@@ -125,7 +170,7 @@ fn connect(
             Phase::Opening { .. } | Phase::Open { .. } | Phase::None => ct.delete(),
         }
         stats::count(net, Counter::ConnReopened);
-        ct = conntrack::track_syn(net, &mut out, old)?;
+        ct = conntrack::track_syn(net, out, template, old)?;
         if ct.is(Status::Confirmed) {
             return Err(EEXIST);
         }
@@ -137,7 +182,7 @@ fn connect(
         ct.set_mark(old.mark());
         nat::copy_destination(&ct, old)?;
     }
-    let out = Routed::new(net, out, skb)?;
+    out.find_way(net, near)?;
     if old.is_some_and(|old| old.is(Status::DstNatDone)) && out.is_for_this_host() {
         // What the client itself sends here does not pass POSTROUTING, as our SYN does.
         nat::keep_source(&ct)?;
@@ -154,8 +199,7 @@ fn connect(
         },
         passage,
     )?;
-    out.send(net);
-    Ok(())
+    Ok(true)
 }
 
 /// Our SYN has come in, and been given its entry `ct`: what it brings goes there, and is not for the
@@ -225,6 +269,8 @@ pub(crate) struct Answered {
     pub(crate) manner: Option<Manner>,
     /// By which device the SYN has come in, if it did: so does what follows.
     pub(crate) came_by: Option<u32>,
+    /// Its route to the server.
+    pub(crate) route: Option<Route>,
 }
 
 /// The server, or somebody on the way, has answered the SYN of `ct`.
@@ -233,7 +279,8 @@ pub(crate) fn answered(net: &Net, ct: &Conn) -> Answered {
         Some(pending) => Answered {
             held: pending.held,
             manner: pending.syn.as_ref().map(|syn| syn.manner),
-            came_by: pending.syn.and_then(|syn| syn.came_by),
+            came_by: pending.syn.as_ref().and_then(|syn| syn.came_by),
+            route: pending.syn.and_then(|syn| syn.route),
         },
         None => Answered::default(),
     }
@@ -269,7 +316,8 @@ impl Unanswered {
         let flow = self.ct.flow();
         let mut out = OwnedSkb::tcp(net, flow.client, flow.server, &self.syn, self.manner)?;
         if let Some(device) = self.came_by {
-            out.prepare_received_syn(net, &self.ct.zone())?;
+            let template = &pernet::state::<Relay>(net).template;
+            out.prepare_received_syn(net, template, &self.ct.zone())?;
             out.receive_by(net, device)?;
         } else {
             conntrack::track_as(net, &mut out, &self.ct)?;

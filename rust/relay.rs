@@ -19,12 +19,13 @@ use crate::{
     gate,
     hold::{Hold, Queue, Sift},
     netfilter::{
-        conntrack::{self, Conn, ConnRef, Event, Tracked},
+        conntrack::{self, Conn, ConnRef, Event, SynTemplate, Tracked},
         hook::{self, point, Hook, Place, Verdict, PRI_BEFORE_CONFIRM},
         pernet,
-        route::Routed,
+        route::{Route, Routed},
         skb::{IcmpError, Manner, OwnedSkb, SkBuff},
         timer::Tick,
+        turn::Plain,
         Net,
     },
     open::{self, Answered},
@@ -51,6 +52,7 @@ pub(crate) struct State {
     #[pin]
     pub(crate) gate: gate::Gate,
     pub(crate) bucket: answer::Bucket,
+    pub(crate) template: SynTemplate,
 }
 
 /// What the proxy has hooks for: who does not use something pays nothing for it with each packet.
@@ -91,11 +93,12 @@ impl pernet::Subsystem for Relay {
     type Counter = Counter;
     type File = Stats;
 
-    fn new() -> impl PinInit<State> {
-        pin_init!(State {
+    fn new(net: &Net) -> impl PinInit<State, Error> {
+        try_pin_init!(State {
             pending <- pending::Table::new(),
             gate <- gate::Gate::new(),
             bucket: answer::Bucket::new(),
+            template: SynTemplate::new(net)?,
         })
     }
 
@@ -213,7 +216,7 @@ fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
             let our_syn = segment.is_syn()
                 && segment.seq() == client_isn
                 && segment.ack() == 0
-                && (open::comes_in(net, ct, skb) || skb.is_local());
+                && (skb.is_local() || open::comes_in(net, ct, skb));
             // A client that gives up: its own sequence numbers are right.
             if our_syn || segment.is_rst() {
                 Verdict::Accept
@@ -230,7 +233,8 @@ fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
             Direction::Reply,
         ) => {
             if segment.is_syn_ack() && segment.ack() == client_isn.wrapping_add(1) {
-                join(net, skb, ct, &segment, proxy_isn, timestamp, client_isn)
+                let ct = ConnRef::from(ct);
+                join(skb, place, &ct, &segment, proxy_isn, timestamp, client_isn)
             } else if handshake::refuses(&segment, client_isn) {
                 refused_by_server(net, ct, &segment, proxy_isn, client_isn)
             } else {
@@ -418,16 +422,17 @@ fn reopened(net: &Net, skb: &SkBuff, ct: &Conn, syn: &Segment) {
 }
 
 /// The server has answered: install the translation, complete its handshake, and tell the client
-/// how much it may send.
+/// how much it may send. What tells it is the server's packet, which becomes a window update on its way.
 fn join(
-    net: &Net,
-    skb: &SkBuff,
+    skb: &mut SkBuff,
+    place: Place<'_>,
     ct: &Conn,
     syn_ack: &Segment,
     proxy_isn: u32,
     timestamp: u32,
     client_isn: u32,
 ) -> Verdict {
+    let net = place.net;
     let window = ct.seen(Direction::Original).window;
     let joined = handshake::joined(syn_ack, proxy_isn, timestamp, window);
     if !ct
@@ -445,19 +450,33 @@ fn join(
         held,
         manner,
         came_by,
+        route,
     } = open::answered(net, ct);
-    let send = |packet| match came_by {
-        Some(device) => come_in(net, ct, packet, device),
-        None => forward(net, skb, ct, packet),
+    let trigger = &*skb;
+    let send = |packet| match (came_by, &route) {
+        (Some(device), _) => come_in(net, ct, packet, device),
+        (None, Some(route)) => forward_by(net, trigger, ct, packet, route),
+        (None, None) => forward(net, trigger, ct, packet),
     };
     let flow = ct.flow();
     let manner = manner.unwrap_or(skb.manner());
     let _ = OwnedSkb::tcp(net, flow.client, flow.server, &joined.to_server, manner).and_then(send);
-    let _ = to_client(net, skb, ct, &joined.to_client);
     for packet in held.into_iter().flat_map(Queue::release) {
         stats::count(net, Counter::Held);
         let _ = send(packet);
     }
+    let mut update = joined.to_client;
+    if let Some(mut packet) = Plain::new(skb, place.family) {
+        // The rest is up to conntrack.
+        if let Some(ts) = &mut update.options.timestamps {
+            ts.val = ts.val.wrapping_sub(joined.timestamp_offset);
+        }
+        return match packet.replace(&update) {
+            Ok(()) => Verdict::Accept,
+            Err(_) => Verdict::Drop,
+        };
+    }
+    let _ = to_client(net, skb, ct, &update);
     Verdict::Consume
 }
 
@@ -507,6 +526,20 @@ fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr, manner: Manner
 fn forward(net: &Net, trigger: &SkBuff, ct: &Conn, mut packet: OwnedSkb) -> Result {
     conntrack::track_as(net, &mut packet, ct)?;
     let out = Routed::new(net, packet, trigger)?;
+    out.send(net);
+    Ok(())
+}
+
+/// The same, by the route that our SYN went.
+fn forward_by(
+    net: &Net,
+    trigger: &SkBuff,
+    ct: &Conn,
+    mut packet: OwnedSkb,
+    route: &Route,
+) -> Result {
+    conntrack::track_as(net, &mut packet, ct)?;
+    let out = Routed::by(net, packet, route, trigger)?;
     out.send(net);
     Ok(())
 }

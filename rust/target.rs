@@ -173,9 +173,14 @@ impl<P: Parameters, const IPV6: bool> Target for SynProxy<P, IPV6> {
             return Verdict::Final(HookVerdict::Drop);
         }
         // What a flood is made of.
-        let is_flood = !rule.defers() && !skb.is_tracked();
-        if is_flood && skb.view(place.thoff).is_some_and(|tcp| tcp.is_syn()) {
-            return Verdict::Final(answer::immediate(skb, place, &rule));
+        if !rule.defers() && !skb.is_tracked() {
+            match skb.view(place.thoff) {
+                Some(tcp) if tcp.is_syn() => {
+                    return Verdict::Final(answer::immediate(skb, place, &rule));
+                }
+                Some(tcp) if tcp.is_ack() => return Verdict::Final(open::immediate(skb, place)),
+                _ => {}
+            }
         }
         let Some(segment) = skb.tcp(place.thoff) else {
             return Verdict::Final(HookVerdict::Drop);
@@ -227,7 +232,7 @@ fn immediate(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule)
     if segment.is_syn() {
         Verdict::Final(answer::immediate(skb, place, rule))
     } else if segment.is_ack() {
-        Verdict::Final(open::immediate(place.net, skb, segment))
+        Verdict::Final(open::immediate(skb, place))
     } else {
         Verdict::Continue
     }

@@ -88,6 +88,9 @@ u8 rust_helper_ipv6_default_hop_limit(const struct net *net);
 /* net/dst.h */
 struct dst_entry *rust_helper_skb_dst_get(struct sk_buff *skb);
 bool rust_helper_skb_dst_is_loopback(const struct sk_buff *skb);
+u32 rust_helper_dst_cookie(const struct dst_entry *dst);
+bool rust_helper_dst_is_good(struct dst_entry *dst, u32 cookie);
+void rust_helper_skb_set_route(struct sk_buff *skb, struct dst_entry *dst);
 void rust_helper_dst_hold(struct dst_entry *dst);
 
 /* linux/netdevice.h */
@@ -103,6 +106,7 @@ unsigned int rust_helper_max_tcp_header(void);
 u8 rust_helper_tcp_syn_retries(const struct net *net);
 u16 rust_helper_tcp_v4_pseudo_sum(unsigned int len, __be32 saddr, __be32 daddr);
 bool rust_helper_skb_tcp_sum_is_right(const struct sk_buff *skb, unsigned int thoff);
+void rust_helper_skb_put_tcp(struct sk_buff *skb, unsigned int ip_len, unsigned int tcp_len);
 void rust_helper_skb_finish_tcp(struct sk_buff *skb, unsigned int ip_len, unsigned int tcp_len);
 u16 rust_helper_tcp_v6_pseudo_sum(unsigned int len, const struct in6_addr *saddr,
 				  const struct in6_addr *daddr);

@@ -28,10 +28,10 @@ u16 rust_helper_tcp_v4_pseudo_sum(unsigned int len, __be32 saddr, __be32 daddr)
 }
 
 /*
- * Both headers are in place: what is left of them is said here, as of a packet
- * that this host makes. What was known of it as one that came in is forgotten.
+ * Both headers are in place: what is left of them, and of a packet with a TCP
+ * header and nothing else, is said here.
  */
-void rust_helper_skb_finish_tcp(struct sk_buff *skb, unsigned int ip_len, unsigned int tcp_len)
+void rust_helper_skb_put_tcp(struct sk_buff *skb, unsigned int ip_len, unsigned int tcp_len)
 {
 	struct tcphdr *th = (struct tcphdr *)(skb->data + ip_len);
 
@@ -51,19 +51,28 @@ void rust_helper_skb_finish_tcp(struct sk_buff *skb, unsigned int ip_len, unsign
 		ip6h->payload_len = htons(tcp_len);
 		th->check = ~tcp_v6_check(tcp_len, &ip6h->saddr, &ip6h->daddr, 0);
 	}
-	skb_scrub_packet(skb, true);
-	/* Also a departure time, of a container for instance. */
-	skb_set_delivery_time(skb, 0, SKB_CLOCK_REALTIME);
-	skb_orphan(skb);
 	skb_gso_reset(skb);
-	skb_clear_hash(skb);
-	__vlan_hwaccel_clear_tag(skb);
-	memset(IPCB(skb), 0, max(sizeof(struct inet_skb_parm), sizeof(struct inet6_skb_parm)));
-	skb->priority = 0;
 	skb->ip_summed = CHECKSUM_PARTIAL;
 	skb->csum_start = skb_transport_header(skb) - skb->head;
 	skb->csum_offset = offsetof(struct tcphdr, check);
 	skb->csum_level = 0;
+}
+
+/*
+ * The same of a packet that this host makes, too: what was known of it as one that
+ * came in is forgotten.
+ */
+void rust_helper_skb_finish_tcp(struct sk_buff *skb, unsigned int ip_len, unsigned int tcp_len)
+{
+	rust_helper_skb_put_tcp(skb, ip_len, tcp_len);
+	skb_scrub_packet(skb, true);
+	/* Also a departure time, of a container for instance. */
+	skb_set_delivery_time(skb, 0, SKB_CLOCK_REALTIME);
+	skb_orphan(skb);
+	skb_clear_hash(skb);
+	__vlan_hwaccel_clear_tag(skb);
+	memset(IPCB(skb), 0, max(sizeof(struct inet_skb_parm), sizeof(struct inet6_skb_parm)));
+	skb->priority = 0;
 	skb->encapsulation = 0;
 }
 

@@ -43,6 +43,10 @@ impl Zone {
     pub fn id(&self) -> u16 {
         self.0.id
     }
+
+    fn is_default(&self) -> bool {
+        u32::from(self.0.id) == bindings::NF_CT_DEFAULT_ZONE_ID
+    }
 }
 
 impl Default for Zone {
@@ -758,13 +762,13 @@ pub fn max() -> u32 {
 ///
 /// # Invariants
 ///
-/// A template of conntrack's that nobody else knows; it is freed with the value.
+/// A template of conntrack's, on which a reference is held as long as the value lives; nobody changes it.
 struct Template(NonNull<bindings::nf_conn>);
 
 impl Template {
     /// One that leads to existing entries of `zone`; the default one needs none.
     fn for_zone(net: &Net, zone: &Zone) -> Result<Option<Self>> {
-        if zone.id() == Zone::default().id() {
+        if zone.is_default() {
             return Ok(None);
         }
         Self::new(net, zone, false).map(Some)
@@ -780,7 +784,7 @@ impl Template {
         // INVARIANT: Fresh from the allocator.
         let template = Self(NonNull::new(template).ok_or(ENOMEM)?);
         let ptr = template.0.as_ptr();
-        // SAFETY: The template is ours alone. An expectation is used up by a confirmed one only.
+        // SAFETY: The template is ours alone so far. An expectation is used up by a confirmed one only.
         unsafe {
             if synproxy
                 && bindings::nf_ct_ext_add(
@@ -800,13 +804,50 @@ impl Template {
 
 impl Drop for Template {
     fn drop(&mut self) {
-        // SAFETY: By the invariant.
-        unsafe { bindings::nf_ct_tmpl_free(self.0.as_ptr()) }
+        // SAFETY: The reference is ours to give back.
+        unsafe { bindings::rust_helper_nf_ct_put(self.0.as_ptr()) }
+    }
+}
+
+// SAFETY: Counted atomically, and not changed once it is made.
+unsafe impl Send for Template {}
+// SAFETY: As above.
+unsafe impl Sync for Template {}
+
+impl Clone for Template {
+    fn clone(&self) -> Self {
+        // SAFETY: Whoever has it holds a reference.
+        unsafe { bindings::rust_helper_nf_conntrack_get(self.0.as_ptr()) };
+        // INVARIANT: The reference is ours.
+        Self(self.0)
+    }
+}
+
+/// The template of SYNs of ours in the default zone of a namespace.
+pub struct SynTemplate(Template);
+
+impl SynTemplate {
+    /// That of `net`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new(net: &Net) -> Result<Self> {
+        Template::new(net, &Zone::default(), true).map(Self)
+    }
+
+    /// For a SYN in `zone`.
+    fn of(&self, net: &Net, zone: &Zone) -> Result<Template> {
+        if zone.is_default() {
+            Ok(self.0.clone())
+        } else {
+            Template::new(net, zone, true)
+        }
     }
 }
 
 /// Shows a packet of ours to conntrack, as one that this host sends in the client's name.
-fn track<'a>(net: &Net, skb: &'a mut OwnedSkb, template: Option<Template>) -> Result<&'a Conn> {
+fn track<'a>(net: &Net, skb: &'a mut SkBuff, template: Option<Template>) -> Result<&'a Conn> {
     skb.detach();
     if let Some(template) = template {
         skb.give(template);
@@ -840,9 +881,14 @@ fn track<'a>(net: &Net, skb: &'a mut OwnedSkb, template: Option<Template>) -> Re
 /// # Errors
 ///
 /// `ENOMEM`; `EAGAIN` when conntrack wants the packet dropped or makes nothing of it.
-pub fn track_syn(net: &Net, skb: &mut OwnedSkb, like: Option<&Conn>) -> Result<ConnRef> {
+pub fn track_syn(
+    net: &Net,
+    skb: &mut SkBuff,
+    template: &SynTemplate,
+    like: Option<&Conn>,
+) -> Result<ConnRef> {
     let zone = like.map_or_else(Zone::default, Conn::zone);
-    let ct = track(net, skb, Some(Template::new(net, &zone, true)?))?;
+    let ct = track(net, skb, Some(template.of(net, &zone)?))?;
     if ct.is(Status::Confirmed) || (ct.has_seqadj() && ct.synproxy().is_some()) {
         Ok(ct.into())
     } else {
@@ -865,17 +911,17 @@ pub fn track_as(net: &Net, skb: &mut OwnedSkb, ct: &Conn) -> Result {
     }
 }
 
-impl OwnedSkb {
+impl SkBuff {
     /// Takes the packet out of its connection.
     fn detach(&mut self) {
-        // SAFETY: The packet is ours.
+        // SAFETY: `self` is valid.
         unsafe { bindings::rust_helper_nf_reset_ct(self.as_raw()) }
     }
 
-    /// Leaves the only reference on the template to the packet; `nf_conntrack_in` gives it back.
+    /// Leaves the reference on the template to the packet; `nf_conntrack_in` gives it back.
     fn give(&mut self, template: Template) {
         let template = ManuallyDrop::new(template);
-        // SAFETY: Both are valid; the packet is ours and has no entry.
+        // SAFETY: Both are valid; the packet has no entry.
         unsafe {
             bindings::rust_helper_nf_ct_set(
                 self.as_raw(),
@@ -884,15 +930,22 @@ impl OwnedSkb {
             );
         }
     }
+}
 
+impl OwnedSkb {
     /// Prepares the packet, a SYN of ours, to come in: [`SkBuff::is_received_syn`] knows it then, and
     /// its entry will be in `zone`, with the synproxy and the seqadj extension.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub fn prepare_received_syn(&mut self, net: &Net, zone: &Zone) -> Result {
-        self.give(Template::new(net, zone, true)?);
+    pub fn prepare_received_syn(
+        &mut self,
+        net: &Net,
+        template: &SynTemplate,
+        zone: &Zone,
+    ) -> Result {
+        self.give(template.of(net, zone)?);
         Ok(())
     }
 
@@ -910,8 +963,9 @@ impl OwnedSkb {
 }
 
 impl SkBuff {
-    /// Makes the packet, which is ours and has no entry, one of the connection's, sent by the server.
-    pub(super) fn attach_reply(&mut self, ct: &Conn) {
+    /// Makes the packet, which is ours, one of the connection's, sent by the server.
+    pub fn attach_reply(&mut self, ct: &Conn) {
+        self.detach();
         // SAFETY: Both are valid; the reference is the packet's from now on.
         unsafe {
             bindings::rust_helper_nf_conntrack_get(ct.as_raw());
@@ -923,8 +977,9 @@ impl SkBuff {
         }
     }
 
-    /// Keeps the packet, which has no entry, out of conntrack.
-    pub(super) fn untrack(&mut self) {
+    /// Keeps the packet, which is ours, out of conntrack.
+    pub fn untrack(&mut self) {
+        self.detach();
         // SAFETY: `self` is valid and has no entry.
         unsafe {
             bindings::rust_helper_nf_ct_set(
@@ -933,20 +988,6 @@ impl SkBuff {
                 bindings::ip_conntrack_info_IP_CT_UNTRACKED,
             );
         }
-    }
-}
-
-impl OwnedSkb {
-    /// Makes the packet one of the connection's, sent by the server.
-    pub fn attach_reply(&mut self, ct: &Conn) {
-        self.detach();
-        self.lent().attach_reply(ct);
-    }
-
-    /// Keeps the packet out of conntrack.
-    pub fn untrack(&mut self) {
-        self.detach();
-        self.lent().untrack();
     }
 }
 

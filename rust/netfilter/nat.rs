@@ -9,7 +9,7 @@ use super::{
     conntrack::{Conn, Status, Tracked},
     hook::point,
     inet_addr,
-    skb::OwnedSkb,
+    skb::SkBuff,
 };
 use crate::tcp::timestamp::Direction;
 use kernel::prelude::*;
@@ -73,7 +73,7 @@ pub fn keep_source(ct: &Conn) -> Result {
 /// # Errors
 ///
 /// `EAGAIN` when the packet cannot be changed.
-pub fn translate_destination(skb: &mut OwnedSkb) -> Result {
+pub fn translate_destination(skb: &mut SkBuff) -> Result {
     let ct = match skb.tracked() {
         Tracked::Yes {
             ct,

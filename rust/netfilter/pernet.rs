@@ -111,7 +111,11 @@ pub trait Subsystem: Tick {
     type File: Show;
 
     /// What a new namespace has.
-    fn new() -> impl PinInit<Self::State>;
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    fn new(net: &Net) -> impl PinInit<Self::State, Error>;
 
     /// The number that net_generic() knows the data by.
     fn id() -> &'static Id;
@@ -201,7 +205,7 @@ unsafe extern "C" fn init<T: Subsystem>(net: *mut bindings::net) -> ffi::c_int {
         hook <- hook,
         timer <- timer,
         neighbours: neighbours::Seen::new(),
-        state <- T::new(),
+        state <- T::new(namespace),
         // SAFETY: `exit` drops it before the namespace goes, and before the counters.
         _file: unsafe { File::new::<T::File>(namespace) }?,
     }? Error);

@@ -23,7 +23,11 @@ use kernel::{error::to_result, prelude::*, sync::rcu};
 /// # Invariants
 ///
 /// A reference on the route is held as long as the value lives.
-pub struct Route(NonNull<bindings::dst_entry>);
+pub struct Route {
+    dst: NonNull<bindings::dst_entry>,
+    /// By which the kernel knows whether it is still good.
+    cookie: u32,
+}
 
 // SAFETY: Routes are counted atomically, and nothing else is done with one here.
 unsafe impl Send for Route {}
@@ -31,16 +35,16 @@ unsafe impl Send for Route {}
 impl Clone for Route {
     fn clone(&self) -> Self {
         // SAFETY: By the invariant there is a reference already.
-        unsafe { bindings::rust_helper_dst_hold(self.0.as_ptr()) };
+        unsafe { bindings::rust_helper_dst_hold(self.dst.as_ptr()) };
         // INVARIANT: The reference is ours.
-        Self(self.0)
+        Self { ..*self }
     }
 }
 
 impl Drop for Route {
     fn drop(&mut self) {
         // SAFETY: By the invariant.
-        unsafe { bindings::dst_release(self.0.as_ptr()) }
+        unsafe { bindings::dst_release(self.dst.as_ptr()) }
     }
 }
 
@@ -50,7 +54,7 @@ impl Drop for Route {
 ///
 /// The route is valid until the hook or the target returns that the value was made in.
 #[derive(Clone, Copy)]
-pub(super) struct Near(NonNull<bindings::dst_entry>);
+pub struct Near(NonNull<bindings::dst_entry>);
 
 impl SkBuff {
     /// Finds the route of a packet that has come in, as the routing is about to.
@@ -69,7 +73,7 @@ impl SkBuff {
 
     /// The route of the packet, to tell the VRF by.
     #[inline]
-    pub(super) fn near(&self) -> Option<Near> {
+    pub fn near(&self) -> Option<Near> {
         // SAFETY: `self` is valid.
         let dst = unsafe { bindings::rust_helper_skb_dst(self.as_raw()) };
         // INVARIANT: Netfilter shows packets in an RCU section, and no route goes before its end.
@@ -85,12 +89,37 @@ impl SkBuff {
         })
     }
 
+    /// Has the packet, which is one of ours and has no route, know its way, to where the nat table sends it
+    /// if conntrack has seen it.
+    ///
+    /// # Errors
+    ///
+    /// What the routing says, such as `ENETUNREACH`.
+    pub fn find_way(&mut self, net: &Net, near: Near) -> Result {
+        nat::translate_destination(self)?;
+        let _rcu = rcu::read_lock();
+        // SAFETY: Both are valid, and the packet has no route yet.
+        to_result(unsafe {
+            bindings::rust_helper_skb_route_output(net.as_raw(), self.as_raw(), near.0.as_ptr())
+        })
+    }
+
+    /// Whether the packet is for this host itself; it has a route.
+    pub fn is_for_this_host(&self) -> bool {
+        // SAFETY: The packet has a route, or there is nothing to be looked at.
+        self.near().is_some()
+            && unsafe { bindings::rust_helper_skb_dst_is_loopback(self.as_raw()) }
+    }
+
     /// The route of the packet.
     pub fn route(&self) -> Option<Route> {
         // SAFETY: `self` is valid.
         let dst = unsafe { bindings::rust_helper_skb_dst_get(self.as_raw()) };
+        let dst = NonNull::new(dst)?;
+        // SAFETY: As above.
+        let cookie = unsafe { bindings::rust_helper_dst_cookie(dst.as_ptr()) };
         // INVARIANT: The reference is ours.
-        Some(Route(NonNull::new(dst)?))
+        Some(Route { dst, cookie })
     }
 }
 
@@ -106,11 +135,8 @@ impl Routed {
     /// `EINVAL` when `trigger` itself has no route; else what the routing says, such as
     /// `ENETUNREACH`.
     pub fn new(net: &Net, skb: OwnedSkb, trigger: &SkBuff) -> Result<Self> {
-        // SAFETY: `trigger` is valid, and so is its route while somebody looks at it.
-        unsafe {
-            let dst = bindings::rust_helper_skb_dst(trigger.as_raw());
-            Self::find(net, skb, NonNull::new(dst).ok_or(EINVAL)?)
-        }
+        let near = trigger.near().ok_or(EINVAL)?;
+        Self::find(net, skb, near)
     }
 
     /// The same for a packet that is to go the way that others of its connection went; `near` tells
@@ -120,31 +146,39 @@ impl Routed {
     ///
     /// What the routing says, such as `ENETUNREACH`.
     pub fn near(net: &Net, skb: OwnedSkb, near: &Route) -> Result<Self> {
-        // SAFETY: By the invariant of `near`.
-        unsafe { Self::find(net, skb, near.0) }
+        // INVARIANT: By that of `near`, who holds a reference.
+        Self::find(net, skb, Near(near.dst))
     }
 
-    /// # Safety
+    /// The same for one that is to go by `route`, if that is still good.
     ///
-    /// `near` must be valid.
-    unsafe fn find(
-        net: &Net,
-        mut skb: OwnedSkb,
-        near: NonNull<bindings::dst_entry>,
-    ) -> Result<Self> {
+    /// # Errors
+    ///
+    /// As above.
+    pub fn by(net: &Net, mut skb: OwnedSkb, route: &Route, trigger: &SkBuff) -> Result<Self> {
+        // SAFETY: By the invariant.
+        if !unsafe { bindings::rust_helper_dst_is_good(route.dst.as_ptr(), route.cookie) } {
+            return Self::new(net, skb, trigger);
+        }
         nat::translate_destination(&mut skb)?;
-        let _rcu = rcu::read_lock();
         // SAFETY: Both are valid, and the packet has no route yet.
-        to_result(unsafe {
-            bindings::rust_helper_skb_route_output(net.as_raw(), skb.as_raw(), near.as_ptr())
-        })?;
+        unsafe { bindings::rust_helper_skb_set_route(skb.as_raw(), route.dst.as_ptr()) };
         Ok(Self(skb))
     }
 
-    /// Whether the packet is for this host itself.
-    pub fn is_for_this_host(&self) -> bool {
-        // SAFETY: The packet is ours, and has a route.
-        unsafe { bindings::rust_helper_skb_dst_is_loopback(self.0.as_raw()) }
+    fn find(net: &Net, mut skb: OwnedSkb, near: Near) -> Result<Self> {
+        skb.find_way(net, near)?;
+        Ok(Self(skb))
+    }
+
+    /// A packet that has found its way.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` when it has not.
+    pub fn found(skb: OwnedSkb) -> Result<Self> {
+        skb.near().ok_or(EINVAL)?;
+        Ok(Self(skb))
     }
 
     /// Sends the packet through the LOCAL_OUT hooks.

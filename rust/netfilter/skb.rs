@@ -102,6 +102,11 @@ impl SkBuff {
         unsafe { bindings::rust_helper_skb_mark(self.as_raw()) }
     }
 
+    pub(super) fn set_mark(&mut self, mark: u32) {
+        // SAFETY: `self` is valid, and the exclusive borrow lets us change it.
+        unsafe { bindings::rust_helper_skb_set_mark(self.as_raw(), mark) }
+    }
+
     /// Whether the packet was made on this host, or can have been: what a VRF hands to this host has
     /// been received by its device either way.
     pub fn is_local(&self) -> bool {
@@ -203,6 +208,16 @@ impl SkBuff {
         }
     }
 
+    /// The version of IP.
+    pub fn family(&self) -> Family {
+        // SAFETY: `self` is valid.
+        if unsafe { bindings::rust_helper_skb_protocol(self.as_raw()) } == ETH_P_IPV6 {
+            Family::Ipv6
+        } else {
+            Family::Ipv4
+        }
+    }
+
     /// How much of its payload goes into one segment, when the packet stands for several; 0 for a single
     /// one.
     pub fn gso_size(&self) -> usize {
@@ -247,7 +262,17 @@ impl SkBuff {
     }
 
     /// The TCP header and where it is, in a packet that conntrack has put together of its fragments.
+    #[inline]
     pub fn segment(&self, family: Family) -> Option<(usize, Segment)> {
+        match self.plain_segment() {
+            Some((thoff, view)) => Some((thoff, view.to_owned())),
+            None => self.far_segment(family),
+        }
+    }
+
+    /// The same, when it takes more than a look.
+    #[cold]
+    fn far_segment(&self, family: Family) -> Option<(usize, Segment)> {
         let transport = self.transport(family)?;
         if transport.protocol != ip::protocol::TCP || transport.is_later_fragment {
             return None;
@@ -454,7 +479,7 @@ unsafe impl Send for OwnedSkb {}
 
 impl OwnedSkb {
     /// The packet as one that is lent.
-    pub(super) fn lent(&mut self) -> &mut SkBuff {
+    fn lent(&mut self) -> &mut SkBuff {
         // SAFETY: The skb is ours, and borrowed as long as that.
         unsafe { SkBuff::from_raw(self.as_raw()) }
     }
@@ -633,16 +658,6 @@ impl OwnedSkb {
         unsafe { (*self.as_raw()).truesize as usize }
     }
 
-    /// The version of IP.
-    pub fn family(&self) -> Family {
-        // SAFETY: The skb is ours.
-        if unsafe { bindings::rust_helper_skb_protocol(self.as_raw()) } == ETH_P_IPV6 {
-            Family::Ipv6
-        } else {
-            Family::Ipv4
-        }
-    }
-
     /// `bytes` at the end, for which there must be room.
     fn put_bytes(&mut self, bytes: &[u8]) {
         // SAFETY: `build` has allocated room for all that it puts.
@@ -678,6 +693,12 @@ impl core::ops::Deref for OwnedSkb {
     fn deref(&self) -> &SkBuff {
         // SAFETY: The skb is ours as long as `self` lives.
         unsafe { SkBuff::from_raw_const(self.as_raw()) }
+    }
+}
+
+impl core::ops::DerefMut for OwnedSkb {
+    fn deref_mut(&mut self) -> &mut SkBuff {
+        self.lent()
     }
 }
 

@@ -10,7 +10,14 @@
 //! C headers: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h),
 //! [`include/linux/if_ether.h`](srctree/include/linux/if_ether.h)
 
-use super::{bindings, conntrack::Conn, skb::SkBuff, Family, Net};
+use super::{
+    bindings,
+    conntrack::Conn,
+    cookie::Flow,
+    route::Near,
+    skb::{Manner, SkBuff},
+    Family, Net,
+};
 use crate::tcp::{
     ip,
     segment::{self, View},
@@ -95,6 +102,54 @@ impl<'a> Plain<'a> {
         let mut anew = self.skb.anew()?;
         let ip_len = ip::turn(anew.ip()?, hop_limit).ok_or(EINVAL)?;
         anew.finish(ip_len, tcp)
+    }
+
+    /// The connection, as the addresses stand in the packet, which its client has sent.
+    pub fn flow(&self, segment: &View<'_>) -> Option<Flow> {
+        let ip = ip::Header::new(self.skb.linear())?;
+        Some(Flow {
+            client: SocketAddr::new(ip.src, segment.src_port()),
+            server: SocketAddr::new(ip.dst, segment.dst_port()),
+        })
+    }
+
+    /// See [`SkBuff::near`].
+    pub fn near(&self) -> Option<Near> {
+        self.skb.near()
+    }
+
+    /// What packets of ours have from it.
+    pub fn manner(&self) -> Manner {
+        self.skb.manner()
+    }
+
+    /// Makes the packet one of this host's, in the name of its sender: `tcp`, with its addresses and its mark.
+    /// It has no route then.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`. It is what it was then.
+    pub fn renew(self, net: &Net, tcp: &Repr) -> Result<&'a mut SkBuff> {
+        let (mark, hop_limit) = (self.skb.mark(), net.default_hop_limit(self.family));
+        let mut anew = self.skb.anew()?;
+        let ip_len = ip::renew(anew.ip()?, hop_limit).ok_or(EINVAL)?;
+        anew.finish(ip_len, tcp)?;
+        self.skb.set_mark(mark);
+        Ok(self.skb)
+    }
+
+    /// Makes the packet, on its way, one that carries `tcp` and nothing else. Addresses, entry and route stay.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`. It is what it was then.
+    pub fn replace(&mut self, tcp: &Repr) -> Result {
+        let mut anew = self.skb.anew()?;
+        let ip_len = Self::ip_len(self.family);
+        let tcp_len = anew.put(ip_len, tcp)?;
+        // SAFETY: Both headers are in place, and there was room for them.
+        unsafe { bindings::rust_helper_skb_put_tcp(anew.0.as_raw(), ip_len as u32, tcp_len) };
+        Ok(())
     }
 
     /// As [`SkBuff::recast`], with the addresses swapped, and nothing that conntrack has to do with.
@@ -195,15 +250,21 @@ impl Anew<'_> {
         self.bytes().first_chunk_mut().ok_or(EINVAL)
     }
 
-    /// Puts `tcp` behind an IP header of `ip_len` bytes, which is there. All that was known of the packet as
-    /// one that came in is forgotten.
+    /// Puts `tcp` behind an IP header of `ip_len` bytes, which is there; says how long it is.
+    #[inline(always)]
+    fn put(&mut self, ip_len: usize, tcp: &Repr) -> Result<u32> {
+        let rest = self.bytes().get_mut(ip_len..).ok_or(EINVAL)?;
+        // CAST: 60 at most.
+        Ok(tcp.emit(rest.first_chunk_mut().ok_or(EINVAL)?) as u32)
+    }
+
+    /// The same, and that is all. What was known of the packet as one that came in is forgotten.
     #[inline(always)]
     fn finish(mut self, ip_len: usize, tcp: &Repr) -> Result {
-        let rest = self.bytes().get_mut(ip_len..).ok_or(EINVAL)?;
-        let tcp_len = tcp.emit(rest.first_chunk_mut().ok_or(EINVAL)?);
+        let tcp_len = self.put(ip_len, tcp)?;
         // SAFETY: Both headers are in place, and there was room for them.
         unsafe {
-            bindings::rust_helper_skb_finish_tcp(self.0.as_raw(), ip_len as u32, tcp_len as u32);
+            bindings::rust_helper_skb_finish_tcp(self.0.as_raw(), ip_len as u32, tcp_len);
         }
         Ok(())
     }

@@ -326,7 +326,11 @@ pub struct Syn {
 
 /// The SYN that `waiting` would have sent to the server, on the occasion of its `segment`; `clock` is
 /// its clock when it sent the first one, if that was another.
-pub fn syn(waiting: &Waiting, segment: &Segment, clock: Option<u32>) -> Syn {
+pub fn syn<B: AsRef<[u8]>>(
+    waiting: &Waiting,
+    segment: &Segment<B>,
+    clock: Option<u32>,
+) -> Syn {
     let ts = segment.options().timestamps.filter(|_| waiting.timestamps);
     let extras = waiting.extras;
     let ecn = if extras.ecn {

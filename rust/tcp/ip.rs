@@ -236,6 +236,13 @@ pub fn turn(out: &mut [u8; MAX_HEADER_LEN], hop_limit: u8) -> Option<usize> {
     }
 }
 
+/// Makes a plain header at the start of `out` one as [`Repr::emit`] would write it with the same addresses.
+/// Returns how many bytes it takes.
+pub fn renew(out: &mut [u8; MAX_HEADER_LEN], hop_limit: u8) -> Option<usize> {
+    turn(out, hop_limit)?;
+    turn(out, hop_limit)
+}
+
 /// Has two addresses change places.
 fn swap<const N: usize>(addresses: &mut [u8]) -> Option<()> {
     let (src, rest) = addresses.split_first_chunk_mut::<N>()?;

@@ -78,26 +78,36 @@ impl<'a> View<'a> {
     }
 }
 
-impl Segment {
-    /// As [`View::view`], but copied.
-    #[inline]
-    pub fn new(bytes: &[u8], total_len: usize) -> Option<Self> {
-        let view = View::view(bytes, total_len)?;
+impl View<'_> {
+    /// A copy.
+    #[inline(always)]
+    pub fn to_owned(&self) -> Segment {
         let mut header = [0; MAX_HEADER_LEN];
-        let (to, rest) = header.split_first_chunk_mut()?;
-        *to = *view.header.first_chunk::<HEADER_LEN>()?;
-        let options = view.raw_options();
-        // Of Linux: timestamps, none at all, and its SYNs.
-        if !(copy::<12>(options, rest) || options.is_empty() || copy::<20>(options, rest)) {
-            for (to, from) in rest.iter_mut().zip(options) {
-                *to = *from;
+        let options = self.raw_options();
+        if let (Some(fixed), Some((to, rest))) =
+            (self.header.first_chunk(), header.split_first_chunk_mut::<HEADER_LEN>())
+        {
+            *to = *fixed;
+            // Of Linux: timestamps, none at all, and its SYNs.
+            if !(copy::<12>(options, rest) || options.is_empty() || copy::<20>(options, rest)) {
+                for (to, from) in rest.iter_mut().zip(options) {
+                    *to = *from;
+                }
             }
         }
-        Some(Self {
+        Segment {
             header,
-            header_len: view.header_len,
-            payload_len: view.payload_len,
-        })
+            header_len: self.header_len,
+            payload_len: self.payload_len,
+        }
+    }
+}
+
+impl Segment {
+    /// As [`View::view`], but copied.
+    #[inline(always)]
+    pub fn new(bytes: &[u8], total_len: usize) -> Option<Self> {
+        View::view(bytes, total_len).map(|view| view.to_owned())
     }
 }
 

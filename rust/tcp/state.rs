@@ -181,15 +181,22 @@ impl Phase {
                 }
                 _ => Self::Gone,
             },
-            _ if words == [0; 3] => Self::None,
-            (false, true) => Self::Opening {
-                proxy_isn: words[0],
-                timestamp: words[1],
-                client_isn: words[2],
-            },
+            (false, true) => Self::opening(words),
             (true, true) => Self::open(words),
             // Not ours, whatever it is; nothing would translate it.
             (false, false) => Self::None,
+        }
+    }
+
+    /// That of an entry with the extension and without the status bit.
+    pub fn opening([proxy_isn, timestamp, client_isn]: Words) -> Self {
+        if proxy_isn | timestamp | client_isn == 0 {
+            return Self::None;
+        }
+        Self::Opening {
+            proxy_isn,
+            timestamp,
+            client_isn,
         }
     }
 
