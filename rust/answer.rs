@@ -195,7 +195,11 @@ pub(crate) fn client_by<B: AsRef<[u8]>>(
         return None;
     }
     let flow = flow()?;
-    handshake::accept(ack, |seq| flow.check(seq, ack.ack()))
+    let kept = match flow.client {
+        SocketAddr::V4(_) => &handshake::KEPT_MSS_V4,
+        SocketAddr::V6(_) => &handshake::KEPT_MSS_V6,
+    };
+    handshake::accept(ack, Some(kept), |seq| flow.check(seq, ack.ack()))
 }
 
 fn answer(

@@ -84,9 +84,10 @@ impl View<'_> {
     pub fn to_owned(&self) -> Segment {
         let mut header = [0; MAX_HEADER_LEN];
         let options = self.raw_options();
-        if let (Some(fixed), Some((to, rest))) =
-            (self.header.first_chunk(), header.split_first_chunk_mut::<HEADER_LEN>())
-        {
+        if let (Some(fixed), Some((to, rest))) = (
+            self.header.first_chunk(),
+            header.split_first_chunk_mut::<HEADER_LEN>(),
+        ) {
             *to = *fixed;
             // Of Linux: timestamps, none at all, and its SYNs.
             if !(copy::<12>(options, rest) || options.is_empty() || copy::<20>(options, rest)) {
