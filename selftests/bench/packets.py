@@ -93,11 +93,12 @@ class Segment:
 
 
 class Device:
-    """A device of this namespace to which packets come by the injector."""
+    """A device of this namespace to which packets come by the injector. Its driver leaves so many
+    bytes of headroom beyond what the kernel has it leave."""
 
-    def __init__(self, name):
+    def __init__(self, name, headroom=0):
         self.name = name
-        self.index = struct.pack("=i", socket.if_nametoindex(name))
+        self.prefix = struct.pack("=iH", socket.if_nametoindex(name), headroom)
         self.mac = bytes.fromhex(self.attribute("address").replace(":", ""))
         self.injector = os.open("/dev/synproxy-inject", os.O_RDWR)
 
@@ -122,7 +123,7 @@ class Device:
 
     def receive(self, frames):
         """Says how many nanoseconds it took."""
-        os.write(self.injector, self.index + b"".join(frames))
+        os.write(self.injector, self.prefix + b"".join(frames))
         return int.from_bytes(os.read(self.injector, 8), sys.byteorder)
 
     def checksums_by_device(self, on):

@@ -5,11 +5,12 @@
 //! It is for the virtual machine of "make bench" only, and never installed.
 //!
 //! A write to `/dev/synproxy-inject` is a batch: the index of a device in the writer's namespace in
-//! 32 bits, and frames, each behind four numbers of 16 bits, all in the machine's byte order: its
-//! length, and, if it is to be like one that receive offload has merged of TCP segments, how much data
-//! each of them had, where the TCP header starts, and where the data do; otherwise 0. The frames are
-//! received like those of one poll of a driver's, when all of them have been made. A read gives the
-//! nanoseconds which that took, in 64 bits.
+//! 32 bits, and in 16 how many bytes of headroom its driver leaves beyond what the kernel has it leave;
+//! and frames, each behind four numbers of 16 bits, all in the machine's byte order: its length, and,
+//! if it is to be like one that receive offload has merged of TCP segments, how much data each of them
+//! had, where the TCP header starts, and where the data do; otherwise 0. The frames are received like
+//! those of one poll of a driver's, when all of them have been made. A read gives the nanoseconds which
+//! that took, in 64 bits.
 
 use kernel::{
     fs::{File, Kiocb},
@@ -68,7 +69,8 @@ impl MiscDevice for Session {
 
     fn write_iter(kiocb: Kiocb<'_, Self::Ptr>, iov: &mut IovIterSource<'_>) -> Result<usize> {
         let len = iov.len();
-        let device = Device::get(i32::from_ne_bytes(take(iov)?))?;
+        let (ifindex, headroom) = (take(iov)?, take(iov)?);
+        let device = Device::get(i32::from_ne_bytes(ifindex), u16::from_ne_bytes(headroom))?;
         let mut batch = KVec::with_capacity(MAX_BATCH, GFP_KERNEL)?;
         while !iov.is_empty() {
             if batch.len() == MAX_BATCH {

@@ -49,31 +49,37 @@ extern "C" {
 /// # Invariants
 ///
 /// A reference on the device is held as long as the value lives.
-pub(crate) struct Device(NonNull<net_device>);
+pub(crate) struct Device {
+    dev: NonNull<net_device>,
+    /// What its driver leaves before a frame beyond that.
+    headroom: u16,
+}
 
 impl Device {
-    /// Finds the device by its index in the namespace of the caller.
+    /// Finds the device by its index in the namespace of the caller. It is one whose driver leaves so
+    /// many bytes more than it has to before a frame.
     ///
     /// # Errors
     ///
     /// `ENODEV` when there is none, `ENETDOWN` when it is down.
-    pub(crate) fn get(ifindex: i32) -> Result<Self> {
+    pub(crate) fn get(ifindex: i32, headroom: u16) -> Result<Self> {
         // SAFETY: May be called by every process that is not about to end.
         let dev = unsafe { rust_helper_dev_get_by_index(ifindex) };
+        let dev = NonNull::new(dev).ok_or(ENODEV)?;
         // INVARIANT: The reference is ours.
-        let dev = Self(NonNull::new(dev).ok_or(ENODEV)?);
+        let device = Self { dev, headroom };
         // SAFETY: By the invariant.
-        if !unsafe { rust_helper_netif_running(dev.0.as_ptr()) } {
+        if !unsafe { rust_helper_netif_running(device.dev.as_ptr()) } {
             return Err(ENETDOWN);
         }
-        Ok(dev)
+        Ok(device)
     }
 }
 
 impl Drop for Device {
     fn drop(&mut self) {
         // SAFETY: By the invariant.
-        unsafe { rust_helper_dev_put(self.0.as_ptr()) }
+        unsafe { rust_helper_dev_put(self.dev.as_ptr()) }
     }
 }
 
@@ -104,14 +110,19 @@ impl<'a> Frame<'a> {
         if len < ETH_HLEN {
             return Err(EINVAL);
         }
+        let dev = device.dev.as_ptr();
+        let room = u32::from(device.headroom) + u32::from(len);
         // SAFETY: By the invariant of `device`.
-        let skb = unsafe { rust_helper_netdev_alloc_skb_ip_align(device.0.as_ptr(), len.into()) };
+        let skb = unsafe { rust_helper_netdev_alloc_skb_ip_align(dev, room) };
         // INVARIANT: Fresh from the allocator.
         let frame = Self(NonNull::new(skb).ok_or(ENOMEM)?, PhantomData);
-        // SAFETY: The skb is empty and has room for `len` bytes.
-        unsafe { frame.put(len, from) }?;
-        // SAFETY: Both are valid, and the frame has a header.
-        unsafe { rust_helper_eth_type_trans(skb, device.0.as_ptr()) };
+        // SAFETY: The skb is empty and has room for both. Then it is valid as the device is, and has a
+        // header.
+        unsafe {
+            rust_helper_skb_reserve(skb, device.headroom.into());
+            frame.put(len, from)?;
+            rust_helper_eth_type_trans(skb, dev);
+        }
         Ok(frame)
     }
 
@@ -137,7 +148,8 @@ impl<'a> Frame<'a> {
         if transport <= ETH_HLEN || tcp_len < TCP_HLEN || segment == 0 || data_len <= segment {
             return Err(EINVAL);
         }
-        let room = usize::from(HEADROOM) + usize::from(headers);
+        let headroom = ffi::c_int::from(HEADROOM) + ffi::c_int::from(device.headroom);
+        let room = headroom as usize + usize::from(headers);
         let mut error = 0;
         // SAFETY: `error` can be written to.
         let skb = unsafe {
@@ -147,7 +159,7 @@ impl<'a> Frame<'a> {
         let frame = Self(NonNull::new(skb).ok_or(ENOMEM)?, PhantomData);
         // SAFETY: The skb is empty, and has room for both.
         let version = unsafe {
-            rust_helper_skb_reserve(skb, HEADROOM.into());
+            rust_helper_skb_reserve(skb, headroom);
             frame.put(headers, from)?
         };
         let gso_type = match version {
@@ -175,7 +187,7 @@ impl<'a> Frame<'a> {
             (*shared).gso_size = segment;
             (*shared).gso_segs = data_len.div_ceil(segment);
             (*shared).gso_type = gso_type as u32;
-            rust_helper_eth_type_trans(skb, device.0.as_ptr());
+            rust_helper_eth_type_trans(skb, device.dev.as_ptr());
         }
         Ok(frame)
     }
