@@ -16,7 +16,7 @@ ifndef KDIR
 inside += module install
 endif
 
-.PHONY: help module injector extension examples check check-host fmt style demo \
+.PHONY: help module injector xdp_synproxy extension examples check check-host fmt style demo \
 	bench vm-shell sandbox install clean distclean
 
 module: ## build xt_SYNPROXY.ko (KDIR=: here, for that kernel tree)
@@ -114,11 +114,34 @@ examples:
 demo: module extension examples
 	@scripts/vm -- selftests/demo.sh
 
+# For "make bench" only: what it compares with, a SYN proxy in XDP, compiled from the
+# selftests in the kernel's source.
+selftests_bpf := /usr/src/linux-source/tools/testing/selftests/bpf
+xdp           := $(out)/xdp/$(release)
+
+xdp_synproxy: $(xdp)/xdp_synproxy $(xdp)/xdp_synproxy_kern.bpf.o
+
+$(xdp)/xdp_synproxy: $(selftests_bpf)/xdp_synproxy.c
+	@mkdir -p $(@D)
+	gcc -O2 -Wall -o $@ $< -lbpf
+
+$(xdp)/xdp_synproxy_kern.bpf.o: $(selftests_bpf)/progs/xdp_synproxy_kern.c $(xdp)/vmlinux.h
+	clang --target=bpf -mcpu=v3 -O2 -g -std=gnu11 -fno-strict-aliasing -fms-extensions \
+		-Wall -Wno-microsoft-anon-tag -Wno-compare-distinct-pointer-types -I$(@D) \
+		-idirafter /usr/include/$$(gcc -print-multiarch) -c -o $@ $<
+
+$(xdp)/vmlinux.h: /usr/lib/modules/$(release)/vmlinuz
+	@mkdir -p $(@D)
+	/usr/src/linux-source/scripts/extract-vmlinux $< >$(@D)/vmlinux
+	bpftool btf dump file $(@D)/vmlinux format c >$@.new
+	@rm $(@D)/vmlinux
+	@mv $@.new $@
+
 workloads := $(or $(WORKLOADS),flood connection bulk first-byte crowd)
 results   := $(foreach workload,$(workloads),build/bench/$(workload)-ipv$(or $(FAMILY),4).json)
 
 # None of these is from an earlier time.
-bench: module extension examples injector
+bench: module extension examples injector xdp_synproxy
 	@rm -f $(results) build/bench/bench.svg
 	@for workload in $(workloads); do \
 		scripts/vm --icount --timeout 3600 --out build/bench -- \

@@ -3,7 +3,8 @@
 """Is clients beyond eth0 and servers beyond eth1, by the module in inject/, and measures what
 the packets of their connections cost.
 
-    connections.py connection|bulk --to ADDRESS --conduct CONDUCT [--counts FILE] > RESULT
+    connections.py connection|bulk --to ADDRESS --conduct CONDUCT [--counts FILE]
+                   [--look RECEIVER SENDER] > RESULT
 
 Many connections take each step together, and the time of a step is measured, so that nothing of
 what the clients and servers themselves do is in it. A client has to acknowledge the number that a
@@ -12,7 +13,8 @@ answered once before, and the client goes on by that cookie.
 
 After each step it is counted how many packets have left on either side, and in the end how many
 cookies a SYN proxy has counted in FILE. Connections that are not measured show that all numbers,
-data and checksums are right. Status 1 when anything is not as it should be.
+data and checksums are right: while that is looked at, SYNs are received by RECEIVER, and answered by
+SENDER (eth0). Status 1 when anything is not as it should be.
 """
 
 import argparse
@@ -141,15 +143,16 @@ class Firewall:
 
     def __init__(self, args):
         self.devices = {"client": Device("eth0"), "server": Device("eth1")}
+        self.receiver, self.sender = map(Device, args.look)
         self.conduct = CONDUCTS[args.conduct]
         # A client's SYN is answered by a proxy itself.
         self.proxy = self.conduct[0] == ("syn", ["syn-ack"])
         self.drops = self.conduct[0] == ("syn", [])
         self.counts = args.counts
 
-    def frames(self, steps, merge=1):
+    def frames(self, steps, merge=1, device=None):
         """These (connection, step), on the wires of their senders."""
-        device = self.devices[steps[0][1].sender]
+        device = device or self.devices[steps[0][1].sender]
         return [device.frame(connection.segment(step, step.sender)
                              .packet(connection.number, merge > 1),
                              connection.mss() if merge > 1 else 0)
@@ -167,8 +170,12 @@ class Firewall:
 
     def look(self, steps, leaving, merge=1):
         """Receives them, and looks at all that leaves: it has to be these."""
-        with Capture(self.devices["client"]) as client, Capture(self.devices["server"]) as server:
-            self.devices[steps[0][1].sender].receive(self.frames(steps, merge))
+        first = steps[0][1]
+        receiver, sender = self.devices[first.sender], self.devices["client"]
+        if first == STEPS["syn"]:
+            receiver, sender = self.receiver, self.sender
+        with Capture(sender) as client, Capture(self.devices["server"]) as server:
+            receiver.receive(self.frames(steps, merge, receiver))
             left = {"client": client.packets(), "server": server.packets()}
         for wire, packets in left.items():
             got = flows(map(Segment.parse, packets))
@@ -197,11 +204,11 @@ class Firewall:
         """What a proxy answers to their SYNs."""
         if not self.proxy:
             return
-        device = self.devices["client"]
-        with Capture(device) as capture:
+        with Capture(self.sender) as capture:
             for at in range(0, len(connections), BATCH):
                 some = connections[at:at + BATCH]
-                device.receive(self.frames([(each, STEPS["syn"]) for each in some]))
+                syns = [(each, STEPS["syn"]) for each in some]
+                self.receiver.receive(self.frames(syns, device=self.receiver))
                 answers = capture.packets()
                 if len(answers) != len(some):
                     fail(f"{len(some)} SYNs have been received, and {len(answers)} have left")
@@ -321,6 +328,7 @@ def main():
     parser.add_argument("--to", type=ipaddress.ip_address)
     parser.add_argument("--conduct", choices=CONDUCTS)
     parser.add_argument("--counts")
+    parser.add_argument("--look", nargs=2, default=["eth0", "eth0"])
     args = parser.parse_args()
 
     measure = {"connection": measure_connections, "bulk": measure_bulk}[args.what]

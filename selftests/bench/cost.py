@@ -19,16 +19,23 @@ VARIANTS = {
     "none": "no proxy: a stateful rule (FORWARD); a listener with the stack's SYN cookies (INPUT)",
     "in-tree": "the kernel's own SYNPROXY for iptables",
     "nft": "... and for nftables",
+    "xdp": "the kernel tree's xdp_synproxy in generic mode, with in-tree's rules behind it",
+    "xdp-room": "... if the driver leaves 256 bytes of headroom; else they are made",
     "ours": "xt_SYNPROXY",
     "one-rule": "... with one rule in PREROUTING of the table raw",
     "gate": "... as a gate, with a rule in place of an engine",
 }
 BASE = "drop", "PREROUTING"
+# What is said of them beside each other, and how wide.
+RATIOS = [("ours", "in-tree", "ours / in-tree", 16), ("ours", "nft", "/ nft", 7),
+          ("one-rule", "xdp", "one-rule / xdp", 16), ("one-rule", "xdp-room", "/ xdp-room", 12)]
 # What is said of what is measured. What is indented is a part of what is above it.
 KINDS = {
     "flood": {
         "flood-syn": "W1: SYN answered",
-        "flood-ack": "W2: ACK dropped",
+        "flood-ack": "W2: ACK dropped, stale echo",
+        "flood-ack-fresh": "W2: ACK dropped, fresh echo",
+        "flood-ack-plain": "W2: ACK dropped, no timestamps",
     },
     "connection": {
         "connection": "W3: connection",
@@ -103,11 +110,12 @@ def main():
         return above(cell) / above(alone) if cell[2] and above(alone) else None
 
     used = [name for name in VARIANTS if any(cell[3] == name for cell in samples)]
+    ratios = [ratio for ratio in RATIOS if {*ratio[:2]} <= {*used}]
     print()
     for name in used:
         print(f"{name:>8}  {VARIANTS[name]}")
     print(f"\nInstructions\n{'':46}", *(f"{name:>9}" for name in used),
-          f"{'ours / in-tree':>16}{'/ nft':>7}", sep="")
+          *(f"{title:>{width}}" for _, _, title, width in ratios), sep="")
     for row in dict.fromkeys(cell[:3] for cell in samples if (cell[3], cell[1]) != BASE):
         kind, chain, others = row
         beside = f", {others:,} others" if others else ""
@@ -118,8 +126,8 @@ def main():
                 print(f"{median[kind, BASE[1], others, name]:>9.0f}", end="")
             else:
                 print(f"{above(cell):>9.0f}" if cell in samples else f"{'':9}", end="")
-        for other, width in (("in-tree", 16), ("nft", 7)):
-            ratio = of(other, (*row, "ours"))
+        for name, other, _, width in ratios:
+            ratio = of(other, (*row, name))
             print(f"{ratio:>{width}.3f}" if ratio else " " * width, end="")
         print()
         if others:
@@ -143,6 +151,7 @@ def main():
                 "instructions_mean": round(statistics.mean(batches), 1),
                 "above_drop": round(above((kind, chain, others, variant)), 1),
                 "of_in_tree": of("in-tree", (kind, chain, others, variant)),
+                "of_xdp": of("xdp", (kind, chain, others, variant)),
                 "of_alone": growth((kind, chain, others, variant)),
             } for (kind, chain, others, variant), batches in samples.items()],
         }, file, indent=1)

@@ -71,6 +71,33 @@ start_nft() {
 }
 stop_nft() { wait_for modprobe -r nft_synproxy; }
 
+# That of the kernel's selftests, as one of these has it: in front of the in-tree one, to
+# which it leaves ACKs with a valid cookie. A dummy device has no XDP of its own: this
+# is the generic one. What it sends passes no tap, so that to look at it takes a device
+# on top of another.
+start_xdp() {
+	start_in-tree "$1"
+	ip -n fw -batch - <<-END
+		link add below0 type dummy
+		link add look0 link below0 type macvlan mode private
+		link set below0 addrgenmode none up
+		link set look0 addrgenmode none up
+	END
+	look=(look0 below0)
+	local device
+	for device in eth0 look0; do
+		fw "build/xdp/$(uname -r)/xdp_synproxy" --iface $device --single \
+			--ports 80 --mss4 1460 --mss6 1460 --wscale 7 --ttl 64 >&2
+		fw ip link show $device | grep -w xdpgeneric >&2
+	done
+}
+stop_xdp() { stop_in-tree; }
+start_xdp-room() {
+	start_xdp "$1"
+	headroom=192 # and 64 that each driver leaves
+}
+stop_xdp-room() { stop_xdp; }
+
 start_ours() {
 	modprobe xt_SYNPROXY
 	proxy "$1"
@@ -113,7 +140,7 @@ conduct() {
 # counts VARIANT: the file in which it counts them, if it does.
 counts() {
 	case $1 in
-	in-tree | nft) echo /proc/net/stat/synproxy ;;
+	in-tree | nft | xdp*) echo /proc/net/stat/synproxy ;;
 	ours | one-rule | gate) echo /proc/net/stat/xt_synproxy ;;
 	esac
 }
@@ -153,6 +180,9 @@ with() {
 	local variant=$1 chain=$2
 	echo "  $variant, $chain"
 	stage fw
+	# By which devices SYNs come and answers go when these are looked at, and what else
+	# the driver of eth0 does.
+	look=(eth0 eth0) headroom=0
 	"start_$variant" "$chain"
 	"$3" "$variant" "$chain" "${@:4}"
 	ip netns del fw
@@ -161,8 +191,13 @@ with() {
 
 # flooded VARIANT CHAIN KIND...: by packets of each kind.
 flooded() {
-	local variant=$1 chain=$2 to=$gateway kind leaving cell
+	local variant=$1 chain=$2 to=$gateway kind leaving meeting=1 looked=(--look "${look[@]}") cell
 	[ "$chain" != FORWARD ] || to=$server
+	case $variant in
+	drop) looked=() ;;
+	# Nothing gets through to the one behind it.
+	xdp*) meeting=0 ;;
+	esac
 	for kind in "${@:3}"; do
 		leaving=0
 		case $variant/$kind in
@@ -170,7 +205,8 @@ flooded() {
 		none/* | */syn) leaving=1 ;;
 		esac
 		cell=$(fw "$bench/flood.py" --to "$to" --kind "$kind" --leaving $leaving \
-			--counts "$(counts "$variant")")
+			--counts "$(counts "$variant")" --meeting $meeting \
+			--headroom $headroom "${looked[@]}")
 		echo "$variant $chain $others $cell" >>"$tmp/samples"
 	done
 	# The server has heard of none of it.
@@ -181,7 +217,7 @@ flooded() {
 talked() {
 	local cell
 	cell=$(fw "$bench/connections.py" "$3" --to "$server" --conduct "$(conduct "$1")" \
-		--counts "$(counts "$1")")
+		--counts "$(counts "$1")" --look "${look[@]}")
 	echo "$1 $2 $others $cell" >>"$tmp/samples"
 }
 

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 COLOURS = {
     "none": "#bdbdbd", "direct": "#bdbdbd", "engine": "#737373", "in-tree": "#2166ac",
-    "nft": "#67a9cf", "drop-wait": "#dfa635", "ours": "#c4331d", "one-rule": "#f4a582", "gate": "#762a83",
+    "nft": "#67a9cf", "xdp": "#1b7837", "xdp-room": "#7fbf7b", "drop-wait": "#dfa635",
+    "ours": "#c4331d", "one-rule": "#f4a582", "gate": "#762a83",
 }
 STYLE = {
     # Text that can be read, searched, and set in the reader's own font.
@@ -36,9 +37,11 @@ def variants(rows):
 
 def said(values, name):
     value = f"{values[name]:,.0f}"
-    if name in ("ours", "one-rule", "gate") and "in-tree" in values:
-        value += f"  {values[name] / values['in-tree']:.2f} of in-tree"
-    return value
+    if name in ("ours", "one-rule", "gate"):
+        shares = [f"{values[name] / values[other]:.2f} of {other}"
+                  for other in ("in-tree", "xdp") if other in values]
+        value = "  ".join([value, ", ".join(shares)])
+    return value.rstrip()
 
 
 def bars(axes, rows):
