@@ -10,7 +10,6 @@
 use crate::{
     netfilter::{hook::Place, may_log, neighbours, pernet, Family, Net},
     relay::Relay,
-    tcp::Segment,
 };
 use kernel::prelude::*;
 
@@ -29,12 +28,9 @@ pub(crate) fn check(net: &Net, family: Family) -> Result {
     Err(EBUSY)
 }
 
-/// Says so when the other proxy has come after ours. Seen from here are the SYN of a connection of
-/// ours, and the end of one of theirs; packets in between cost no look.
-pub(crate) fn watch(place: Place<'_>, segment: &Segment) {
-    if segment.is_ack() {
-        return;
-    }
+/// Says so when the other proxy has come after ours. To be called with the SYN of a connection of ours, and
+/// the end of one, which may be theirs; packets in between cost no look.
+pub(crate) fn watch(place: Place<'_>) {
     let seen = pernet::neighbours::<Relay>(place.net);
     if seen.synproxy_came(place.net, place.family) && may_log() {
         pr_warn!(

@@ -28,6 +28,7 @@ use crate::{
 use kernel::prelude::*;
 
 /// A packet at a rule in PREROUTING of the table raw.
+#[inline(always)]
 pub(crate) fn judge(skb: &mut SkBuff, place: Place<'_>, rule: &Rule) -> Verdict {
     // What conntrack is not to see is not for us. Our own SYN has been here already.
     if !matches!(skb.tracked(), Tracked::No) || skb.is_received_syn() || place.is_later_fragment {

@@ -35,7 +35,7 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    rbtree::{RBTree, RBTreeNode, RBTreeNodeReservation},
+    rbtree::{Entry, RBTree, RBTreeNodeReservation},
     sync::atomic::{Acquire, Atomic, Relaxed, Release},
 };
 
@@ -526,16 +526,17 @@ pub(crate) fn unanswered(net: &Net, syn: Unanswered, passage: Option<&Passage<'_
 
 fn insert(net: &Net, pending: Pending) -> Result {
     let (key, size) = (pending.ct.address(), pending.size());
-    let node = RBTreeNode::new(key, pending, GFP_ATOMIC)?;
+    let room = RBTreeNodeReservation::new(GFP_ATOMIC)?;
     let left = pernet::state::<Relay>(net).pending.locked(|inner| {
         // The timer may have passed its place already.
         inner.soonest = inner.soonest.min(FIRST_LOOK_MS);
         // Another CPU has been faster: two packets of a client have come at once.
-        if inner.clients.get(&key).is_some() {
-            return Some(node);
-        }
+        let Entry::Vacant(place) = inner.clients.entry(key) else {
+            return Some((pending, room));
+        };
+        place.insert(pending, room);
         inner.charge(size);
-        inner.clients.insert(node)
+        None
     });
     drop(left);
     pernet::within::<Relay>(net, FIRST_LOOK_MS);

@@ -35,6 +35,7 @@ use crate::{
         handshake,
         icmp::{self, Translation},
         sack,
+        segment::flags,
         timestamp::{self, Direction, Rewrite},
         Phase, Repr, Segment,
     },
@@ -142,7 +143,7 @@ impl Hook for Relay {
                 ct,
                 direction,
                 related: false,
-            } => gate::open_offset(ct).and_then(|offset| look(skb, direction, offset)),
+            } => gate::open_offset(ct).and_then(|offset| look(skb, place, direction, offset)),
             _ => None,
         };
         match looked {
@@ -163,11 +164,15 @@ impl Hook for Relay {
 #[inline]
 fn look(
     skb: &SkBuff,
+    place: Place<'_>,
     direction: Direction,
     offset: u32,
 ) -> Option<(usize, usize, Option<Rewrite>)> {
     let (thoff, segment) = skb.plain_segment()?;
     let rewrite = timestamp::translate_plain(&segment, direction, offset).ok()?;
+    if segment.flags() & (flags::FIN | flags::RST) != 0 {
+        coexist::watch(place);
+    }
     Some((thoff, segment.header_len(), rewrite))
 }
 
@@ -197,10 +202,22 @@ fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
     if phase.is_none() || skb.is_loopback() {
         return Verdict::Accept;
     }
+    // Our own SYN, most often.
+    if let (Phase::Opening { client_isn, .. }, Direction::Original) = (phase, direction) {
+        let is_ours = skb.plain_segment().is_some_and(|(_, tcp)| {
+            tcp.is_syn() && tcp.seq() == client_isn && tcp.ack() == 0
+        });
+        if is_ours && skb.is_local() {
+            coexist::watch(place);
+            return Verdict::Accept;
+        }
+    }
     let Some((thoff, segment)) = skb.segment(place.family) else {
         return Verdict::Drop;
     };
-    coexist::watch(place, &segment);
+    if !segment.is_ack() {
+        coexist::watch(place);
+    }
     match (phase, direction) {
         (Phase::None, _) => Verdict::Accept,
         // The kernel's guard says the same.
@@ -216,7 +233,7 @@ fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
             let our_syn = segment.is_syn()
                 && segment.seq() == client_isn
                 && segment.ack() == 0
-                && (skb.is_local() || open::comes_in(net, ct, skb));
+                && (open::comes_in(net, ct, skb) || skb.is_local());
             // A client that gives up: its own sequence numbers are right.
             if our_syn || segment.is_rst() {
                 Verdict::Accept

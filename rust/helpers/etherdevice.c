@@ -14,8 +14,8 @@ bool rust_helper_skb_is_from_neighbour(struct sk_buff *skb)
 {
 	const struct net_device *dev = skb->dev;
 
-	return dev->type == ARPHRD_ETHER && !(dev->flags & IFF_LOOPBACK) &&
-	       !netif_is_l3_master(dev) && skb->pkt_type == PACKET_HOST &&
+	return dev->type == ARPHRD_ETHER && !netif_is_l3_master(dev) &&
+	       skb->pkt_type == PACKET_HOST &&
 	       !skb->_skb_refdst && !skb_has_extensions(skb) && !skb_is_gso(skb) &&
 	       skb_mac_header_was_set(skb) && skb_mac_offset(skb) == -ETH_HLEN &&
 	       is_valid_ether_addr(eth_hdr(skb)->h_source);

@@ -31,11 +31,13 @@ u16 rust_helper_tcp_v4_pseudo_sum(unsigned int len, __be32 saddr, __be32 daddr)
  * Both headers are in place: what is left of them, and of a packet with a TCP
  * header and nothing else, is said here.
  */
-void rust_helper_skb_put_tcp(struct sk_buff *skb, unsigned int ip_len, unsigned int tcp_len)
+static __always_inline void put_tcp(struct sk_buff *skb, unsigned int ip_len,
+				    unsigned int tcp_len)
 {
 	struct tcphdr *th = (struct tcphdr *)(skb->data + ip_len);
 
-	__skb_trim(skb, ip_len + tcp_len);
+	skb->len = ip_len + tcp_len;
+	skb_set_tail_pointer(skb, skb->len);
 	skb_reset_network_header(skb);
 	skb_set_transport_header(skb, ip_len);
 	if (skb->protocol == htons(ETH_P_IP)) {
@@ -58,13 +60,18 @@ void rust_helper_skb_put_tcp(struct sk_buff *skb, unsigned int ip_len, unsigned 
 	skb->csum_level = 0;
 }
 
+void rust_helper_skb_put_tcp(struct sk_buff *skb, unsigned int ip_len, unsigned int tcp_len)
+{
+	put_tcp(skb, ip_len, tcp_len);
+}
+
 /*
  * The same of a packet that this host makes, too: what was known of it as one that
  * came in is forgotten.
  */
 void rust_helper_skb_finish_tcp(struct sk_buff *skb, unsigned int ip_len, unsigned int tcp_len)
 {
-	rust_helper_skb_put_tcp(skb, ip_len, tcp_len);
+	put_tcp(skb, ip_len, tcp_len);
 	skb_scrub_packet(skb, true);
 	/* Also a departure time, of a container for instance. */
 	skb_set_delivery_time(skb, 0, SKB_CLOCK_REALTIME);

@@ -5,7 +5,7 @@
 //! C headers: [`include/linux/netfilter.h`](srctree/include/linux/netfilter.h),
 //! [`include/net/netfilter/nf_synproxy.h`](srctree/include/net/netfilter/nf_synproxy.h)
 
-use super::{bindings, hook::point, Family, Net};
+use super::{bindings, hook::point, sync::Glance, Family, Net};
 use kernel::{
     ffi,
     prelude::*,
@@ -54,8 +54,12 @@ impl Drop for Symbol {
 }
 
 /// The hooks at LOCAL_IN.
-fn entries(net: &Net, family: Family, _: &rcu::Guard) -> *const bindings::nf_hook_entries {
-    // SAFETY: `net` is valid, and an RCU section has begun.
+///
+/// # Safety
+///
+/// To be called in an RCU section.
+unsafe fn entries(net: &Net, family: Family) -> *const bindings::nf_hook_entries {
+    // SAFETY: `net` is valid; the rest is the caller's promise.
     unsafe {
         bindings::rust_helper_nf_hook_entries(net.as_raw(), family as u8, point::LOCAL_IN.into())
     }
@@ -86,9 +90,9 @@ unsafe fn has_synproxy(entries: *const bindings::nf_hook_entries, family: Family
 
 /// Whether the kernel's own SYN proxy has hooks in `net`; it has as long as it has rules there.
 pub fn synproxy(net: &Net, family: Family) -> bool {
-    let guard = rcu::read_lock();
+    let _rcu = rcu::read_lock();
     // SAFETY: The RCU section lasts until the end of this function.
-    unsafe { has_synproxy(entries(net, family, &guard), family) }
+    unsafe { has_synproxy(entries(net, family), family) }
 }
 
 /// What was seen when the hooks of a namespace were last looked at, for IPv4 and IPv6: the address of
@@ -111,19 +115,19 @@ impl Seen {
     }
 
     /// Whether the kernel's own SYN proxy has come since the last look; of several callers one is
-    /// told. Costs a comparison while nothing changes.
+    /// told. Costs a comparison while nothing changes. To be called with a packet.
     pub fn synproxy_came(&self, net: &Net, family: Family) -> bool {
         let seen = match family {
             Family::Ipv4 => &self.ipv4,
             Family::Ipv6 => &self.ipv6,
         };
-        let guard = rcu::read_lock();
-        let entries = entries(net, family, &guard);
-        let last = seen.load(Relaxed);
+        let last = seen.glance();
+        // SAFETY: Netfilter shows packets in an RCU section.
+        let entries = unsafe { entries(net, family) };
         if entries.addr() == last & !1 {
             return false;
         }
-        // SAFETY: The RCU section lasts until the end of this function.
+        // SAFETY: As above.
         let there = unsafe { has_synproxy(entries, family) };
         let now = entries.addr() | usize::from(there);
         seen.cmpxchg(last, now, Relaxed).is_ok() && there && last & 1 == 0
