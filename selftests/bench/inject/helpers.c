@@ -54,3 +54,8 @@ void rust_helper_local_bh_enable(void)
 {
 	local_bh_enable();
 }
+
+void rust_helper_cond_resched(void)
+{
+	cond_resched();
+}

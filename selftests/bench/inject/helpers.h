@@ -18,5 +18,7 @@ void rust_helper_skb_reserve(struct sk_buff *skb, int len);
 struct skb_shared_info *rust_helper_skb_shinfo(struct sk_buff *skb);
 void rust_helper_local_bh_disable(void);
 void rust_helper_local_bh_enable(void);
+/* In process context, with nothing held. */
+void rust_helper_cond_resched(void);
 
 #endif

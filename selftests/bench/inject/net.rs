@@ -5,7 +5,7 @@
 //! C headers: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
 //! [`include/linux/bottom_half.h`](srctree/include/linux/bottom_half.h)
 
-use core::{marker::PhantomData, mem::ManuallyDrop, mem::MaybeUninit, ptr::NonNull};
+use core::{marker::PhantomData, mem::ManuallyDrop, ptr::NonNull};
 use kernel::{
     bindings::{
         self, alloc_skb_with_frags, net_device, sk_buff, sk_skb_reason_drop,
@@ -13,7 +13,6 @@ use kernel::{
         skb_shared_info, skb_store_bits, SKB_GSO_TCPV4, SKB_GSO_TCPV6,
     },
     ffi,
-    iov::IovIterSource,
     prelude::*,
     types::NotThreadSafe,
 };
@@ -42,6 +41,7 @@ extern "C" {
     fn rust_helper_skb_shinfo(skb: *mut sk_buff) -> *mut skb_shared_info;
     fn rust_helper_local_bh_disable();
     fn rust_helper_local_bh_enable();
+    fn rust_helper_cond_resched();
 }
 
 /// A device that is up, or was a moment ago.
@@ -84,6 +84,7 @@ impl Drop for Device {
 }
 
 /// Of what TCP segments a frame consists, as offsets from its start.
+#[derive(Clone, Copy)]
 pub(crate) struct Merged {
     /// How many bytes of data each has; the last may have less.
     pub(crate) segment: u16,
@@ -101,12 +102,13 @@ pub(crate) struct Merged {
 pub(crate) struct Frame<'a>(NonNull<sk_buff>, PhantomData<&'a Device>);
 
 impl<'a> Frame<'a> {
-    /// Makes a frame of the next `len` bytes, as a driver does that copies small packets.
+    /// Makes a frame of the bytes, as a driver does that copies small packets.
     ///
     /// # Errors
     ///
-    /// `EINVAL` when this is less than a header, or more than there is; `ENOMEM`.
-    pub(crate) fn read(device: &'a Device, len: u16, from: &mut IovIterSource<'_>) -> Result<Self> {
+    /// `EINVAL` when this is less than a header, or too much; `ENOMEM`.
+    pub(crate) fn new(device: &'a Device, bytes: &[u8]) -> Result<Self> {
+        let len = u16::try_from(bytes.len())?;
         if len < ETH_HLEN {
             return Err(EINVAL);
         }
@@ -120,30 +122,26 @@ impl<'a> Frame<'a> {
         // header.
         unsafe {
             rust_helper_skb_reserve(skb, device.headroom.into());
-            frame.put(len, from)?;
+            frame.put(bytes);
             rust_helper_eth_type_trans(skb, dev);
         }
         Ok(frame)
     }
 
-    /// Makes a frame of the next `len` bytes that is like one that receive offload has made of TCP
-    /// segments: headers, and data in pages. The TCP checksum is that of the pseudo header.
+    /// Makes a frame of the bytes that is like one that receive offload has made of TCP segments:
+    /// headers, and data in pages. The TCP checksum is that of the pseudo header.
     ///
     /// # Errors
     ///
     /// `EINVAL` when it is no such frame; `ENOMEM`.
-    pub(crate) fn read_merged(
-        device: &'a Device,
-        len: u16,
-        merged: Merged,
-        from: &mut IovIterSource<'_>,
-    ) -> Result<Self> {
+    pub(crate) fn merged(device: &'a Device, bytes: &[u8], merged: Merged) -> Result<Self> {
         let Merged {
             segment,
             transport,
             headers,
         } = merged;
-        let data_len = len.checked_sub(headers).ok_or(EINVAL)?;
+        let (head, data) = bytes.split_at_checked(headers.into()).ok_or(EINVAL)?;
+        let data_len = u16::try_from(data.len())?;
         let tcp_len = headers.checked_sub(transport).ok_or(EINVAL)?;
         if transport <= ETH_HLEN || tcp_len < TCP_HLEN || segment == 0 || data_len <= segment {
             return Err(EINVAL);
@@ -158,20 +156,15 @@ impl<'a> Frame<'a> {
         // INVARIANT: Fresh from the allocator.
         let frame = Self(NonNull::new(skb).ok_or(ENOMEM)?, PhantomData);
         // SAFETY: The skb is empty, and has room for both.
-        let version = unsafe {
+        unsafe {
             rust_helper_skb_reserve(skb, headroom);
-            frame.put(headers, from)?
-        };
-        let gso_type = match version {
-            4 => SKB_GSO_TCPV4,
-            6 => SKB_GSO_TCPV6,
+            frame.put(head);
+        }
+        let gso_type = match head.get(usize::from(ETH_HLEN)).map(|byte| byte >> 4) {
+            Some(4) => SKB_GSO_TCPV4,
+            Some(6) => SKB_GSO_TCPV6,
             _ => return Err(EINVAL),
         };
-        let mut data = KVec::with_capacity(data_len.into(), GFP_KERNEL)?;
-        data.resize(data_len.into(), 0u8, GFP_KERNEL)?;
-        if from.copy_from_iter(&mut data) != data.len() {
-            return Err(EINVAL);
-        }
         // SAFETY: The skb has pages for `data_len` bytes, which become part of it before they are
         // written. It has a TCP header where the checksum is said to be, and is ours alone, as what
         // it shares is.
@@ -192,22 +185,18 @@ impl<'a> Frame<'a> {
         Ok(frame)
     }
 
-    /// Appends the next `len` bytes; says which version of IP they are, if they are an Ethernet frame.
+    /// Appends the bytes.
     ///
     /// # Safety
     ///
     /// The skb has room for them, and no pages.
-    unsafe fn put(&self, len: u16, from: &mut IovIterSource<'_>) -> Result<u8> {
-        // SAFETY: By the caller's word; nobody has written these bytes yet.
-        let data = unsafe {
-            let data = skb_put(self.0.as_ptr(), len.into()).cast::<MaybeUninit<u8>>();
-            core::slice::from_raw_parts_mut(data, len.into())
-        };
-        let data = from.copy_from_iter_raw(data);
-        if data.len() != usize::from(len) {
-            return Err(EINVAL);
+    unsafe fn put(&self, bytes: &[u8]) {
+        // SAFETY: By the caller's word, which also says that their number fits. What is new in the skb
+        // is not a part of `bytes`.
+        unsafe {
+            let end = skb_put(self.0.as_ptr(), bytes.len() as ffi::c_uint).cast::<u8>();
+            end.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
         }
-        Ok(data.get(usize::from(ETH_HLEN)).map_or(0, |byte| byte >> 4))
     }
 
     /// Hands the frame to the network stack, where its way ends before this returns, unless it is
@@ -250,4 +239,12 @@ impl Drop for SoftirqsOff {
         // SAFETY: `new` has switched them off.
         unsafe { rust_helper_local_bh_enable() }
     }
+}
+
+/// Lets others have the CPU if they wait for it.
+///
+/// May sleep.
+pub(crate) fn cond_resched() {
+    // SAFETY: The caller may sleep.
+    unsafe { rust_helper_cond_resched() }
 }
