@@ -6,6 +6,8 @@
 
 SANDBOX := scripts/sandbox
 out     := $(CURDIR)/build
+# Those for another kernel than the usual one are to be elsewhere.
+MODULES := $(out)
 
 # Verbs for which a sandbox is needed: outside of one, go there.
 inside := extension examples check check-host fmt style demo bench vm-shell
@@ -58,18 +60,21 @@ compiler := $(shell sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ ]*\).*/\1/p' $(KDIR)
 # The compiler of the kernel itself; a clang brings its own linker along.
 toolchain := $(if $(LLVM),LLVM=$(LLVM),$(if $(findstring clang,$(compiler)),LLVM=1,CC=$(compiler)))
 
-# $(call kbuild,FROM,TO): all modules of FROM/Kbuild, into build/TO. Never mixes the
+user_mode := $(shell sed -n 's/^CONFIG_UML=y/ARCH=um/p' $(KDIR)/.config 2>/dev/null)
+built_in  := $(abspath $(MODULES))
+
+# $(call kbuild,FROM,TO): all modules of FROM/Kbuild, into MODULES/TO. Never mixes the
 # objects of two kernels.
 define kbuild
 	$(if $(release),,$(error KDIR=$(KDIR) is not a prepared kernel tree))
-	@mkdir -p $(out)/$(2)
+	@mkdir -p $(built_in)/$(2)
 	@id="$(KDIR) $$(stat -Lc '%Y %i' $(KDIR)/Module.symvers) $(toolchain)"; \
-	if [ "$$id" != "$$(cat $(out)/$(2)/.kernel 2>/dev/null)" ]; then \
-		rm -rf $(out)/$(2) && mkdir $(out)/$(2) && \
-		echo "$$id" >$(out)/$(2)/.kernel; \
+	if [ "$$id" != "$$(cat $(built_in)/$(2)/.kernel 2>/dev/null)" ]; then \
+		rm -rf $(built_in)/$(2) && mkdir $(built_in)/$(2) && \
+		echo "$$id" >$(built_in)/$(2)/.kernel; \
 	fi
-	+@$(MAKE) -C $(KDIR) M=$(1) MO=$(out)/$(2) $(toolchain) --no-print-directory \
-		-j$(shell nproc) modules
+	+@$(MAKE) -C $(KDIR) M=$(1) MO=$(built_in)/$(2) $(toolchain) $(user_mode) \
+		--no-print-directory -j$(shell nproc) modules
 endef
 
 module:
@@ -85,9 +90,9 @@ xtables_dir := $(DESTDIR)$(shell pkg-config --variable=xtlibdir xtables 2>/dev/n
 built        = $(wildcard $(out)/$(1))
 
 install:
-	$(if $(call built,module/xt_SYNPROXY.ko), \
-		install -D -m 644 -t $(modules_dir)/updates $(out)/module/xt_SYNPROXY.ko)
-	$(if $(call built,module/xt_SYNPROXY.ko), \
+	$(if $(wildcard $(built_in)/module/xt_SYNPROXY.ko), \
+		install -D -m 644 -t $(modules_dir)/updates $(built_in)/module/xt_SYNPROXY.ko)
+	$(if $(wildcard $(built_in)/module/xt_SYNPROXY.ko), \
 		install -D -m 644 iptables-ext/xt_SYNPROXY.modprobe.conf $(DESTDIR)/etc/modprobe.d/xt_SYNPROXY.conf)
 	@# the one of that name that comes with iptables stays, and does not come back
 	$(if $(DESTDIR),,$(if $(call built,cargo/release/libxt_SYNPROXY.so), \

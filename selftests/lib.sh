@@ -166,7 +166,8 @@ ipt_restore() { fw "$iptables-$BACKEND-restore"; }
 # stock COMMAND...: has iptables use the libraries that it came with. One of ours hides
 # one of these, but not in the sandbox below this machine's root.
 stock() {
-	mountpoint -q /mnt || mount -t virtiofs -o ro root /mnt
+	mountpoint -q /mnt || mount -t virtiofs -o ro root /mnt 2>/dev/null ||
+		mount -t hostfs -o ro root /mnt
 	XTABLES_LIBDIR=/mnt$(pkg-config --variable=xtlibdir xtables) "$@"
 }
 
