@@ -142,18 +142,27 @@ $(xdp)/vmlinux.h: /usr/lib/modules/$(release)/vmlinuz
 	@rm $(@D)/vmlinux
 	@mv $@.new $@
 
-workloads := $(or $(WORKLOADS),flood connection bulk first-byte crowd)
+workloads := $(or $(WORKLOADS),flood connection bulk first-byte crowd flood-native connection-native smp)
 results   := $(foreach workload,$(workloads),build/bench/$(workload)-ipv$(or $(FAMILY),4).json)
 
 # None of these is from an earlier time.
-bench: module extension examples injector xdp_synproxy
+bench: module extension examples injector xdp_synproxy $(if $(filter %-native smp,$(workloads)),modules-native)
 	@rm -f $(results) build/bench/bench.svg
 	@for workload in $(workloads); do \
-		scripts/vm --icount --timeout 3600 --out build/bench -- \
-			env FAMILY=$(or $(FAMILY),4) selftests/bench/$$workload || exit; \
+		case $$workload in \
+		*-native | smp) machine="scripts/uml native" ;; \
+		*) machine="scripts/vm --icount" ;; \
+		esac; \
+		$$machine --timeout 3600 --out build/bench -- env FAMILY=$(or $(FAMILY),4) \
+			selftests/bench/$${workload%-native} || exit; \
 	done
 	@selftests/bench/plot.py --svg build/bench/bench.svg $(results)
 	@$(if $(COMPARE),selftests/bench/compare.py $(COMPARE) $(results))
+
+# Those for User-mode Linux: scripts/uml wants them there.
+modules-%:
+	@kdir=$$(scripts/uml $* --kdir) && \
+		$(MAKE) --no-print-directory module injector KDIR="$$kdir" MODULES=build/uml-$*
 
 check:
 	@scripts/tap scripts/check -- $(foreach family,4 6, \

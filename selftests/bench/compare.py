@@ -5,7 +5,7 @@
     compare.py BEFORE RESULT...
 
 BEFORE is the JSON file of a workload, or a directory with such files. A value is in instructions
-above DROP, or in ms. Status 1 when there is nothing to compare.
+or ns above DROP, or in ms; of smp it is the time for a packet. Status 1 when there is nothing to compare.
 """
 
 import argparse
@@ -23,6 +23,10 @@ def of_what(result):
     return result["workload"], result["ip_version"]
 
 
+def unit_of(result):
+    return "ms" if result["workload"] == "first-byte" else result.get("unit", "instructions")
+
+
 def values(result):
     """By a name, in the order of the file."""
     found = {}
@@ -35,13 +39,15 @@ def values(result):
         else:
             others = f", {cell['others']:,} others" if cell.get("others") else ""
             name = f"{result['kinds'][cell['kind']].strip()}, {cell['chain']}{others}"
-            value = "instructions" if cell["variant"] == "drop" else "above_drop"
+            plain = cell["variant"] == "drop" or result["workload"] == "smp"
+            value = unit_of(result) if plain else "above_drop"
             found[name, cell["variant"]] = cell[value]
     return found
 
 
 def compare(before, now):
-    unit, digits = ("ms", 2) if now["workload"] == "first-byte" else ("instructions", 0)
+    unit = unit_of(now)
+    digits = 2 if unit == "ms" else 0
     print(f"\n{now['workload']}, IPv{now['ip_version']}, {unit}"
           f"\n{'':62}{'before':>10}{'now':>10}{'ratio':>8}")
     before, now = values(before), values(now)

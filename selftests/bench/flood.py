@@ -32,9 +32,9 @@ STALE = 0x9abcdef0
 class Flood:
     """Segments for a host, and what answers to them look like."""
 
-    def __init__(self, to):
+    def __init__(self, to, seed=0):
         self.to = to
-        self.random = random.Random(0)
+        self.random = random.Random(seed)
 
     def segment(self, kind, echo):
         number = self.random.getrandbits

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
 #
-# The stage of what is measured packet by packet, in instructions, and the variants:
-# what stands in the packets' way. "make bench" runs this in a virtual machine whose
-# clock counts instructions.
+# The stage of what is measured packet by packet, and the variants: what stands in the
+# packets' way. "make bench" runs this in a virtual machine whose clock counts
+# instructions, and in User-mode Linux, where it is time that is measured.
 #
 #     198.18.0.0/15 --- 10.0.1.1 eth0 [fw] eth1 10.0.2.1 --- 10.0.2.2
 #
@@ -14,6 +14,12 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 bench=$(dirname "${BASH_SOURCE[0]}")
 workload=$(basename "$0")
+# Time is measured in turns: what else the machine does is not to meet one variant only.
+rounds=1
+if grep -q '^vendor_id.*User Mode Linux' /proc/cpuinfo; then
+	[ "$workload" = smp ] || workload+=-native
+	rounds=${ROUNDS:-8}
+fi
 # Not in /out: the clock runs on while one waits for a file of the machine below.
 log=$tmp/log
 # Conntrack entries of others.
@@ -153,7 +159,7 @@ begin() {
 	exec 3>&2 2>"$log"
 	trap 'tail "$log" >&3; cp "$log" "/out/$workload.log"; echo "bench: broke off; build/bench/$workload.log has more"' EXIT
 	modprobe -a nf_conntrack dummy
-	insmod build/inject/synproxy_inject.ko
+	insmod "${MODULES:-build}/inject/synproxy_inject.ko"
 }
 
 # stage NAMESPACE
@@ -219,6 +225,33 @@ talked() {
 	cell=$(fw "$bench/connections.py" "$3" --to "$server" --conduct "$(conduct "$1")" \
 		--counts "$(counts "$1")" --look "${look[@]}")
 	echo "$1 $2 $others $cell" >>"$tmp/samples"
+}
+
+# abreast VARIANT CHAIN: SYNs on one CPU, and on two.
+abreast() {
+	local leaving=1 cell
+	[ "$1" != drop ] || leaving=0
+	cell=$(fw "$bench/smp.py" --to "$gateway" --leaving $leaving --counts "$(counts "$1")")
+	echo "$1 $2 $others $cell" >>"$tmp/samples"
+}
+
+# measure COMMAND ARG... -- VARIANT:CHAIN...: COMMAND with each, in turns.
+measure() {
+	local command=() round variant
+	while [ "$1" != -- ]; do
+		command+=("$1")
+		shift
+	done
+	shift
+	for ((round = 0; round < rounds; round++)); do
+		for variant in "$@"; do
+			# User-mode Linux has no XDP.
+			case $variant/$workload in
+			xdp*-native) continue ;;
+			esac
+			with "${variant%:*}" "${variant#*:}" "${command[@]}"
+		done
+	done
 }
 
 # end: says what was measured.

@@ -14,7 +14,8 @@ import matplotlib
 from matplotlib.figure import Figure
 
 COLOURS = {
-    "none": "#bdbdbd", "direct": "#bdbdbd", "engine": "#737373", "in-tree": "#2166ac",
+    "drop": "#e4e4e4", "none": "#bdbdbd", "direct": "#bdbdbd", "engine": "#737373",
+    "in-tree": "#2166ac",
     "nft": "#67a9cf", "xdp": "#1b7837", "xdp-room": "#7fbf7b", "drop-wait": "#dfa635",
     "ours": "#c4331d", "one-rule": "#f4a582", "gate": "#762a83",
 }
@@ -26,7 +27,6 @@ STYLE = {
     "axes.axisbelow": True, "axes.grid": True, "axes.grid.axis": "x",
     "grid.color": "#e4e4e4", "ytick.major.size": 0, "legend.frameon": False,
 }
-ABOVE = "instructions above those of -j DROP in table raw"
 WIDTH = 7  # of a panel, in inches
 
 
@@ -92,8 +92,18 @@ def lines(axes, rows):
     axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
+def above(result):
+    """What a value is."""
+    unit = {"instructions": "instructions above those", "ns": "ns above that"}[result["unit"]]
+    return f"{unit} of -j DROP in table raw"
+
+
+def how(result):
+    return ", native time" if result["unit"] == "ns" else ""
+
+
 def rows_of(result, label, wanted=lambda cell: True):
-    """What the instructions of a workload are above DROP, by row and variant."""
+    """What a workload costs above DROP, by row and variant."""
     rows = {}
     for kind in result["kinds"]:
         for cell in result["cells"]:
@@ -110,28 +120,29 @@ def titles(result):
 
 def flood(result):
     title = titles(result)
-    yield ("W1, W2: a packet of a flood", ABOVE, bars,
+    yield ("W1, W2: a packet of a flood" + how(result), above(result), bars,
            rows_of(result, lambda cell: f"{title[cell['kind']]},\n{cell['chain']}"))
 
 
 def connection(result):
     title = titles(result)
-    yield ("W3: a connection: handshakes, request, answer, close", ABOVE, bars,
+    yield ("W3: a connection: handshakes, request, answer, close" + how(result), above(result),
+           bars,
            rows_of(result, lambda cell: "all of it", lambda cell: cell["kind"] == "connection"))
-    yield ("W3: of which", ABOVE, dots,
+    yield ("W3: of which" + how(result), above(result), dots,
            rows_of(result, lambda cell: title[cell["kind"]],
                    lambda cell: cell["kind"] != "connection"))
 
 
 def bulk(result):
     title = titles(result)
-    yield ("W4: a packet of an open connection", ABOVE, dots,
+    yield ("W4: a packet of an open connection" + how(result), above(result), dots,
            rows_of(result, lambda cell: title[cell["kind"]]))
 
 
 def crowd(result):
     for kind, title in titles(result).items():
-        yield (f"W6: {title}, beside other connections", ABOVE, lines,
+        yield (f"W6: {title}, beside other connections{how(result)}", above(result), lines,
                rows_of(result, lambda cell: f"{cell['others']:,}",
                        lambda cell, kind=kind: cell["kind"] == kind))
 
@@ -146,8 +157,17 @@ def first_byte(result):
                "ms, by the RTTs to client and server", dots, rows)
 
 
+def smp(result):
+    title = titles(result)
+    rows = {}
+    for cell in result["cells"]:
+        rows.setdefault(title[cell["kind"]], {})[cell["variant"]] = 1e6 / cell["ns"]
+    yield ("W7: SYNs that two CPUs answer, native time", "thousands a second", bars,
+           list(rows.items()))
+
+
 PANELS = {"flood": flood, "connection": connection, "bulk": bulk, "first-byte": first_byte,
-          "crowd": crowd}
+          "crowd": crowd, "smp": smp}
 
 
 def height(panel):
@@ -187,7 +207,7 @@ def main():
         with open(path, encoding="utf-8") as file:
             results.append(json.load(file))
     panels = [panel for name, panels_of in PANELS.items() for result in results
-              if result["workload"] == name for panel in panels_of(result)]
+              if result["workload"].removesuffix("-native") == name for panel in panels_of(result)]
     columns = [[], []]
     for panel in panels:
         min(columns, key=lambda column: sum(map(height, column))).append(panel)
@@ -197,9 +217,9 @@ def main():
     longest = max(sum(map(height, column)) for column in columns)
     figure = Figure((WIDTH * len(columns), 0.4 + longest), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
-    first = results[0]
-    figure.suptitle(f"xt_SYNPROXY beside what else there is: IPv{first['ip_version']}, Linux"
-                    f" {first['kernel']}, {first['clock']}", x=0.01, ha="left", fontsize=10)
+    where = dict.fromkeys(f"Linux {result['kernel']}, {result['clock']}" for result in results)
+    figure.suptitle(f"xt_SYNPROXY beside what else there is: IPv{results[0]['ip_version']}, "
+                    + "; ".join(where), x=0.01, ha="left", fontsize=10)
     for column, part in zip(columns, figure.subfigures(1, len(columns), squeeze=False).flat):
         grid = part.subplots(len(column), height_ratios=list(map(height, column)), squeeze=False)
         for panel, axes in zip(column, grid.flat):
