@@ -186,7 +186,7 @@ def main():
             "kernel": platform.release(),
             "ip_version": args.family,
             "iptables": args.backend,
-            "clock": "native: the fastest quarter" if native else "virtual: 1 ns an instruction",
+            "clock": "native time: the fastest quarter" if native else "virtual: 1 ns an instruction",
             "unit": unit,
             "variants": VARIANTS,
             "kinds": kinds,

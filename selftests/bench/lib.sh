@@ -18,7 +18,7 @@ workload=$(basename "$0")
 rounds=1
 if grep -q '^vendor_id.*User Mode Linux' /proc/cpuinfo; then
 	[ "$workload" = smp ] || workload+=-native
-	rounds=${ROUNDS:-8}
+	rounds=${ROUNDS:-4}
 fi
 # Not in /out: the clock runs on while one waits for a file of the machine below.
 log=$tmp/log
@@ -184,7 +184,7 @@ stage() {
 # hook and no route of the one before is in the way.
 with() {
 	local variant=$1 chain=$2
-	echo "  $variant, $chain"
+	[ $rounds != 1 ] || echo "  $variant, $chain"
 	stage fw
 	# By which devices SYNs come and answers go when these are looked at, and what else
 	# the driver of eth0 does.
@@ -243,7 +243,8 @@ measure() {
 		shift
 	done
 	shift
-	for ((round = 0; round < rounds; round++)); do
+	for ((round = 1; round <= rounds; round++)); do
+		[ $rounds = 1 ] || echo "  turn $round of $rounds"
 		for variant in "$@"; do
 			# User-mode Linux has no XDP.
 			case $variant/$workload in

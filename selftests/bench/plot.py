@@ -14,8 +14,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 COLOURS = {
-    "drop": "#e4e4e4", "none": "#bdbdbd", "direct": "#bdbdbd", "engine": "#737373",
-    "in-tree": "#2166ac",
+    "none": "#bdbdbd", "direct": "#bdbdbd", "engine": "#737373", "in-tree": "#2166ac",
     "nft": "#67a9cf", "xdp": "#1b7837", "xdp-room": "#7fbf7b", "drop-wait": "#dfa635",
     "ours": "#c4331d", "one-rule": "#f4a582", "gate": "#762a83",
 }
@@ -161,8 +160,9 @@ def smp(result):
     title = titles(result)
     rows = {}
     for cell in result["cells"]:
-        rows.setdefault(title[cell["kind"]], {})[cell["variant"]] = 1e6 / cell["ns"]
-    yield ("W7: SYNs that two CPUs answer, native time", "thousands a second", bars,
+        if cell["variant"] != "drop":
+            rows.setdefault(title[cell["kind"]], {})[cell["variant"]] = 1e6 / cell["ns"]
+    yield ("W7: SYNs answered by two CPUs, native time", "thousands a second", bars,
            list(rows.items()))
 
 

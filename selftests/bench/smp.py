@@ -1,15 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Floods eth0 with SYNs on one CPU and on two, by the module in inject/, and measures how long it takes.
+"""Floods eth0 with SYNs on one CPU and on two, by the module in inject/, and measures the time.
 
     smp.py --to ADDRESS --leaving 0|1 [--counts FILE] > RESULT
 
-Each CPU has a process of its own, with clients of its own. By turns one of them receives a batch, the
-other one, and both, which begin at the same time and are timed until both are done. What is measured is all that a driver and the kernel
-do for a packet, from its copy into a buffer of its own on: like a driver, each receives a few that it
-has just made, so that buffers do not wander from one CPU to the other. It is counted how many packets
-leave by the device, which must be as many as --leaving says, and how many a SYN proxy has counted in
-FILE, which must be all. Status 1 when anything is not as it should be.
+Each CPU has a process of its own, with clients of its own. By turns one of them receives a batch,
+the other one, and both, which begin at the same time and are timed until both are done. What is
+measured is all that a driver and the kernel do for a packet, from its copy into a buffer of its own
+on: like a driver, each receives a few that it has just made, so that buffers do not wander from one
+CPU to the other. It is counted how many packets leave by the device, which must be as many as
+--leaving says, and how many a SYN proxy has counted in FILE, which must be all. Status 1 when
+anything is not as it should be.
 """
 
 import argparse
