@@ -488,7 +488,7 @@ fn join(
         if let Some(ts) = &mut update.options.timestamps {
             ts.val = ts.val.wrapping_sub(joined.timestamp_offset);
         }
-        return match packet.replace(&update) {
+        return match packet.replace(net, &update) {
             Ok(()) => Verdict::Accept,
             Err(_) => Verdict::Drop,
         };

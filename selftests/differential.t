@@ -18,7 +18,6 @@ differences() {
 		* *.server.S*.ack the SYN's field without a meaning is 0, in-tree it shows the server the proxy's ISN
 		* *.server.S*.TSecr as RFC 7323 says it is 0 without an ACK, in-tree it is the proxy's timestamp
 		* *.server.S*.window a SYN's window is not scaled, so what the client can take is written out
-		* *.client.A.ttl the window update is the server's packet made over, which has come a hop further
 		* *.server.A.TSecr the proxy's ACK echoes the server's timestamp, in-tree it is shifted twice
 		data_while_opening 4.client.A.TSecr in-tree the client's data makes another SYN, here a timer does
 		data_while_opening 4.server.A.TSval in-tree the client's data makes another SYN, here a timer does

@@ -138,14 +138,16 @@ impl<'a> Plain<'a> {
         Ok(self.skb)
     }
 
-    /// Makes the packet, on its way, one that carries `tcp` and nothing else. Addresses, entry and route stay.
+    /// Makes the packet, on its way, one of this host's that carries `tcp` and nothing else. Addresses, entry
+    /// and route stay.
     ///
     /// # Errors
     ///
     /// `ENOMEM`. It is what it was then.
-    pub fn replace(&mut self, tcp: &Repr) -> Result {
+    pub fn replace(&mut self, net: &Net, tcp: &Repr) -> Result {
+        let hop_limit = net.default_hop_limit(self.family);
         let mut anew = self.skb.anew()?;
-        let ip_len = Self::ip_len(self.family);
+        let ip_len = ip::renew(anew.ip()?, hop_limit).ok_or(EINVAL)?;
         let tcp_len = anew.put(ip_len, tcp)?;
         // SAFETY: Both headers are in place, and there was room for them.
         unsafe { bindings::rust_helper_skb_put_tcp(anew.0.as_raw(), ip_len as u32, tcp_len) };
