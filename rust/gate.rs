@@ -84,7 +84,8 @@ pub(crate) fn is_idle(net: &Net) -> bool {
     state.gate.total.glance() == 0 && state.pending.is_empty()
 }
 
-/// Whether it takes no more than a look to see that the connection is open, and in use.
+/// Whether it takes no more than a look to see that no client of ours waits or opens: the connection is in use,
+/// and its sequence numbers are adjusted, most often by us.
 #[inline]
 pub(crate) fn is_open(ct: &Conn) -> bool {
     ct.is_just(

@@ -249,7 +249,7 @@ pub(crate) fn comes_in(net: &Net, ct: &Conn, skb: &SkBuff) -> bool {
 #[derive(Clone)]
 pub(crate) struct Unanswered {
     ct: ConnRef,
-    /// How it went to the server: to tell the VRF, for what is sent by OUTPUT.
+    /// How it went to the server: for the ACK, and to tell the VRF, for what else is sent by OUTPUT.
     route: Option<Route>,
     /// The index of the device by which it came in, if it did.
     came_by: Option<u32>,

@@ -204,10 +204,11 @@ fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
     }
     // Our own SYN, most often.
     if let (Phase::Opening { client_isn, .. }, Direction::Original) = (phase, direction) {
-        let is_ours = skb.plain_segment().is_some_and(|(_, tcp)| {
-            tcp.is_syn() && tcp.seq() == client_isn && tcp.ack() == 0
-        });
-        if is_ours && skb.is_local() {
+        let is_ours = skb
+            .plain_segment()
+            .is_some_and(|(_, tcp)| tcp.is_syn() && tcp.seq() == client_isn && tcp.ack() == 0);
+        // It was made here, and has not come in.
+        if is_ours && skb.device_index() == 0 {
             coexist::watch(place);
             return Verdict::Accept;
         }
@@ -469,18 +470,18 @@ fn join(
         came_by,
         route,
     } = open::answered(net, ct);
-    let trigger = &*skb;
-    let send = |packet| match (came_by, &route) {
-        (Some(device), _) => come_in(net, ct, packet, device),
-        (None, Some(route)) => forward_by(net, trigger, ct, packet, route),
-        (None, None) => forward(net, trigger, ct, packet),
+    let send = |packet, route: Option<&Route>| match came_by {
+        Some(device) => come_in(net, ct, packet, device),
+        None => forward(net, skb, ct, packet, route),
     };
     let flow = ct.flow();
     let manner = manner.unwrap_or(skb.manner());
-    let _ = OwnedSkb::tcp(net, flow.client, flow.server, &joined.to_server, manner).and_then(send);
+    let _ = OwnedSkb::tcp(net, flow.client, flow.server, &joined.to_server, manner)
+        .and_then(|ack| send(ack, route.as_ref()));
     for packet in held.into_iter().flat_map(Queue::release) {
         stats::count(net, Counter::Held);
-        let _ = send(packet);
+        // Each has a mark of its own, which may lead it elsewhere.
+        let _ = send(packet, None);
     }
     let mut update = joined.to_client;
     if let Some(mut packet) = Plain::new(skb, place.family) {
@@ -536,27 +537,22 @@ fn reset_server(net: &Net, trigger: &SkBuff, ct: &Conn, segment: &Segment) -> Re
 fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr, manner: Manner) -> Result {
     let flow = ct.flow();
     let out = OwnedSkb::tcp(net, flow.client, flow.server, repr, manner)?;
-    forward(net, trigger, ct, out)
+    forward(net, trigger, ct, out, None)
 }
 
-/// Sends a packet of the client's to the server.
-fn forward(net: &Net, trigger: &SkBuff, ct: &Conn, mut packet: OwnedSkb) -> Result {
-    conntrack::track_as(net, &mut packet, ct)?;
-    let out = Routed::new(net, packet, trigger)?;
-    out.send(net);
-    Ok(())
-}
-
-/// The same, by the route that our SYN went.
-fn forward_by(
+/// Sends a packet of the client's to the server, by the route that our SYN went if it is told.
+fn forward(
     net: &Net,
     trigger: &SkBuff,
     ct: &Conn,
     mut packet: OwnedSkb,
-    route: &Route,
+    route: Option<&Route>,
 ) -> Result {
     conntrack::track_as(net, &mut packet, ct)?;
-    let out = Routed::by(net, packet, route, trigger)?;
+    let out = match route {
+        Some(route) => Routed::by(net, packet, route, trigger)?,
+        None => Routed::new(net, packet, trigger)?,
+    };
     out.send(net);
     Ok(())
 }

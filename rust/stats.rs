@@ -88,7 +88,7 @@ impl Key for Counter {
     }
 }
 
-/// Counts one, in any context.
+/// Counts one, with a packet or in a timer: in an RCU section, or with softirqs off.
 #[inline]
 pub(crate) fn count(net: &Net, counter: Counter) {
     pernet::counters::<Relay>(net).inc(counter);

@@ -67,7 +67,7 @@ void rust_helper_inet_proto_csum_replace4(__sum16 *sum, struct sk_buff *skb,
 
 /* net/route.h, net/ip6_route.h */
 bool rust_helper_skb_route_input(struct sk_buff *skb);
-void rust_helper_skb_local_out(struct sk_buff *skb);
+void rust_helper_skb_local_out(struct net *net, struct sk_buff *skb);
 int rust_helper_skb_route_output(struct net *net, struct sk_buff *skb,
 				 const struct dst_entry *near);
 

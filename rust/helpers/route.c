@@ -88,10 +88,8 @@ int rust_helper_skb_route_output(struct net *net, struct sk_buff *skb,
 	return 0;
 }
 
-void rust_helper_skb_local_out(struct sk_buff *skb)
+void rust_helper_skb_local_out(struct net *net, struct sk_buff *skb)
 {
-	struct net *net = dev_net(skb_dst(skb)->dev);
-
 	if (skb->protocol == htons(ETH_P_IP))
 		ip_local_out(net, NULL, skb);
 	else

@@ -77,6 +77,7 @@ void rust_helper_skb_finish_tcp(struct sk_buff *skb, unsigned int ip_len, unsign
 	skb_set_delivery_time(skb, 0, SKB_CLOCK_REALTIME);
 	skb_orphan(skb);
 	skb_clear_hash(skb);
+	skb_init_secmark(skb);
 	__vlan_hwaccel_clear_tag(skb);
 	memset(IPCB(skb), 0, max(sizeof(struct inet_skb_parm), sizeof(struct inet6_skb_parm)));
 	skb->priority = 0;

@@ -771,29 +771,20 @@ impl Template {
         if zone.is_default() {
             return Ok(None);
         }
-        Self::new(net, zone, false).map(Some)
+        Self::new(net, zone, false, kernel::bindings::GFP_ATOMIC).map(Some)
     }
 
     /// A template for a zone. With `synproxy` a new entry gets the synproxy extension, and with that
     /// the seqadj extension.
-    fn new(net: &Net, zone: &Zone, synproxy: bool) -> Result<Self> {
+    fn new(net: &Net, zone: &Zone, synproxy: bool, gfp: kernel::bindings::gfp_t) -> Result<Self> {
         // SAFETY: The namespace is valid, and the zone is copied.
-        let template = unsafe {
-            bindings::nf_ct_tmpl_alloc(net.as_raw(), &zone.0, kernel::bindings::GFP_ATOMIC)
-        };
+        let template = unsafe { bindings::nf_ct_tmpl_alloc(net.as_raw(), &zone.0, gfp) };
         // INVARIANT: Fresh from the allocator.
         let template = Self(NonNull::new(template).ok_or(ENOMEM)?);
         let ptr = template.0.as_ptr();
         // SAFETY: The template is ours alone so far. An expectation is used up by a confirmed one only.
         unsafe {
-            if synproxy
-                && bindings::nf_ct_ext_add(
-                    ptr,
-                    Extension::SynProxy as u32,
-                    kernel::bindings::GFP_ATOMIC,
-                )
-                .is_null()
-            {
+            if synproxy && bindings::nf_ct_ext_add(ptr, Extension::SynProxy as u32, gfp).is_null() {
                 return Err(ENOMEM);
             }
             bindings::rust_helper_set_bit(Status::Confirmed as u32, &raw mut (*ptr).status);
@@ -823,17 +814,18 @@ impl Clone for Template {
     }
 }
 
-/// The template of SYNs of ours in the default zone of a namespace.
+/// The template of SYNs of ours in the default zone of a namespace: one for all, whose extension does not age,
+/// as it would in kernels that have `gen_id` in `struct nf_ct_ext`.
 pub struct SynTemplate(Template);
 
 impl SynTemplate {
-    /// That of `net`.
+    /// That of `net`; may sleep.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub fn new(net: &Net) -> Result<Self> {
-        Template::new(net, &Zone::default(), true).map(Self)
+        Template::new(net, &Zone::default(), true, kernel::bindings::GFP_KERNEL).map(Self)
     }
 
     /// For a SYN in `zone`.
@@ -841,7 +833,7 @@ impl SynTemplate {
         if zone.is_default() {
             Ok(self.0.clone())
         } else {
-            Template::new(net, zone, true)
+            Template::new(net, zone, true, kernel::bindings::GFP_ATOMIC)
         }
     }
 }

@@ -56,9 +56,9 @@ impl Verdict {
     ///
     /// # Safety
     ///
-    /// `skb` must be the packet that is judged, and the result the answer of its hook: with
+    /// `skb` must be the packet that is judged in `net`, and the result the answer of its hook: with
     /// `Consume`, `SendBack` and `Send` the packet is gone.
-    pub(super) unsafe fn into_raw(self, skb: *mut bindings::sk_buff) -> u32 {
+    pub(super) unsafe fn into_raw(self, net: &Net, skb: *mut bindings::sk_buff) -> u32 {
         match self {
             Self::Accept => bindings::NF_ACCEPT,
             Self::Drop => bindings::NF_DROP,
@@ -74,7 +74,7 @@ impl Verdict {
             }
             Self::Send => {
                 // SAFETY: As above; it has a route.
-                unsafe { bindings::rust_helper_skb_local_out(skb) };
+                unsafe { bindings::rust_helper_skb_local_out(net.as_raw(), skb) };
                 bindings::NF_STOLEN
             }
         }
@@ -103,8 +103,8 @@ impl Place<'_> {
     /// POST_ROUTING on its way to the VRF's device, and to the real one. Conntrack leaves out the first, too.
     pub fn is_first_of_two(&self) -> bool {
         // SAFETY: The state is valid as long as the hook runs.
-        self.state.hook == point::POST_ROUTING
-            && unsafe { bindings::rust_helper_nf_hook_out_is_l3_master(self.state) }
+        let leaves_for_vrf = unsafe { bindings::rust_helper_nf_hook_out_is_l3_master(self.state) };
+        self.state.hook == point::POST_ROUTING && leaves_for_vrf
     }
 }
 
@@ -132,7 +132,7 @@ unsafe extern "C" fn hook<T: Hook, const IPV6: bool>(
             family: if IPV6 { Family::Ipv6 } else { Family::Ipv4 },
             state: &*state,
         };
-        T::judge(SkBuff::from_raw(skb), place).into_raw(skb)
+        T::judge(SkBuff::from_raw(skb), place).into_raw(place.net, skb)
     }
 }
 

@@ -7,8 +7,7 @@
 use super::{
     bindings,
     conntrack::Use,
-    hook,
-    neighbours,
+    hook, neighbours,
     percpu::{Counters, Key},
     proc::{File, Show},
     sync::Glance,
@@ -22,7 +21,7 @@ use kernel::{
     ffi, new_mutex,
     prelude::*,
     sync::{
-        atomic::{Atomic, Relaxed},
+        atomic::{Atomic, Relaxed, Release},
         Mutex,
     },
     types::Opaque,
@@ -229,8 +228,8 @@ unsafe extern "C" fn pre_exit<T: Subsystem>(net: *mut bindings::net) {
     let mut active = data.active.lock();
     active.closed = true;
     let ByFamily { ipv4, ipv6, .. } = &mut *active;
-    for hooks in [ipv4, ipv6].into_iter().flat_map(|active| &mut active.hooks) {
-        if let Some(hooks) = hooks {
+    for active in [ipv4, ipv6] {
+        for hooks in active.hooks.iter_mut().flatten() {
             hooks.unregister();
         }
     }
@@ -313,11 +312,14 @@ pub fn activate<T: Subsystem>(net: &Net, family: Family, purpose: T::Purpose) ->
         if active.conntrack.is_none() {
             active.conntrack = Some(Use::new(net, family)?);
         }
-        *slot = Some(hook::Registration::new(net, family, |ops| purpose.add(ops))?);
+        *slot = Some(hook::Registration::new(net, family, |ops| {
+            purpose.add(ops)
+        })?);
     }
     // With the lock held.
     let ready = data.ready.load(Relaxed) | bit(family, purpose);
-    data.ready.store(ready, Relaxed);
+    // Who sees it sees the hooks.
+    data.ready.store(ready, Release);
     Ok(true)
 }
 
@@ -327,7 +329,7 @@ pub fn request<T: Subsystem>(net: &Net, family: Family, purpose: T::Purpose) -> 
     // SAFETY: As for `state`.
     let data = unsafe { &*slot_rcu::<T>(net.as_raw()) };
     let bit = bit(family, purpose);
-    if data.ready.glance() & bit != 0 {
+    if data.ready.glance_acquire() & bit != 0 {
         return true;
     }
     // Another CPU's may get lost: it will come again.

@@ -107,8 +107,7 @@ impl SkBuff {
     /// Whether the packet is for this host itself; it has a route.
     pub fn is_for_this_host(&self) -> bool {
         // SAFETY: The packet has a route, or there is nothing to be looked at.
-        self.near().is_some()
-            && unsafe { bindings::rust_helper_skb_dst_is_loopback(self.as_raw()) }
+        self.near().is_some() && unsafe { bindings::rust_helper_skb_dst_is_loopback(self.as_raw()) }
     }
 
     /// The route of the packet.

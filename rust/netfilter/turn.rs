@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A packet that becomes its own answer.
+//! A packet that is made over: most often into its own answer.
 //!
 //! Turned round where it stands, it goes out in the same buffer, by the device and to the link-layer
 //! address it came from. That costs no allocation and no look at the routing table, and leaves out all that

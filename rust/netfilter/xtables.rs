@@ -139,9 +139,10 @@ impl<T: Target> TargetVtable<T> {
         // were checked with the rule: `targetsize` is that of `Info`.
         unsafe {
             let info = &*(*par).__bindgen_anon_2.targinfo.cast::<T::Info>();
-            match T::target(SkBuff::from_raw(skb), place(par), info) {
+            let place = place(par);
+            match T::target(SkBuff::from_raw(skb), place, info) {
                 Verdict::Continue => bindings::XT_CONTINUE,
-                Verdict::Final(verdict) => verdict.into_raw(skb),
+                Verdict::Final(verdict) => verdict.into_raw(place.net, skb),
             }
         }
     }

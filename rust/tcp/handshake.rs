@@ -240,7 +240,8 @@ pub fn answer<B: AsRef<[u8]>>(
 ///
 /// `kept` is the table of the MSS, if it is known: then, with timestamps, one look is enough for most. For
 /// the number behind an ACK's own, the sum is one less, and so says the MSS below; but that of a probe, which
-/// is one too low itself, says the right one.
+/// is one too low itself, says the right one. A segment that is as many bytes further as its MSS stands in
+/// the table is not known then: its client sends again what it has lost.
 pub fn accept<B: AsRef<[u8]>>(
     ack: &Segment<B>,
     kept: Option<&[u16; 4]>,
