@@ -161,7 +161,7 @@ impl Hook for Relay {
 
 /// What is to be rewritten of a packet of an open connection, and where its TCP header is, and how long;
 /// `None` when that takes more than a look.
-#[inline]
+#[inline(always)]
 fn look(
     skb: &SkBuff,
     place: Place<'_>,
