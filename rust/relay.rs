@@ -35,7 +35,6 @@ use crate::{
         handshake,
         icmp::{self, Translation},
         sack,
-        segment::flags,
         timestamp::{self, Direction, Rewrite},
         Phase, Repr, Segment,
     },
@@ -159,20 +158,30 @@ impl Hook for Relay {
     }
 }
 
-/// What is to be rewritten of a packet of an open connection, and where its TCP header is, and how long;
-/// `None` when that takes more than a look.
+/// Where a packet's TCP header is, and how long, and what is to be rewritten in it.
+type Looked = (usize, usize, Option<Rewrite>);
+
+/// Looks at a packet of an open connection; `None` when that takes more.
 #[inline(always)]
-fn look(
+fn look(skb: &SkBuff, place: Place<'_>, direction: Direction, offset: u32) -> Option<Looked> {
+    let (thoff, segment) = skb.plain_segment()?;
+    match timestamp::translate_plain(&segment, direction, offset) {
+        Ok(rewrite) => Some((thoff, segment.header_len(), rewrite)),
+        Err(_) => look_at_last(skb, place, direction, offset),
+    }
+}
+
+/// The same for a packet that ends something.
+#[cold]
+fn look_at_last(
     skb: &SkBuff,
     place: Place<'_>,
     direction: Direction,
     offset: u32,
-) -> Option<(usize, usize, Option<Rewrite>)> {
+) -> Option<Looked> {
     let (thoff, segment) = skb.plain_segment()?;
-    let rewrite = timestamp::translate_plain(&segment, direction, offset).ok()?;
-    if segment.flags() & (flags::FIN | flags::RST) != 0 {
-        coexist::watch(place);
-    }
+    let rewrite = timestamp::translate_last(&segment, direction, offset).ok()?;
+    coexist::watch(place);
     Some((thoff, segment.header_len(), rewrite))
 }
 
@@ -216,7 +225,8 @@ fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
     let Some((thoff, segment)) = skb.segment(place.family) else {
         return Verdict::Drop;
     };
-    if !segment.is_ack() {
+    // A look at our SYN was just before its answer.
+    if !segment.is_ack() && !segment.is_syn_ack() {
         coexist::watch(place);
     }
     match (phase, direction) {
@@ -475,7 +485,7 @@ fn join(
         None => forward(net, skb, ct, packet, route),
     };
     let flow = ct.flow();
-    let manner = manner.unwrap_or(skb.manner());
+    let manner = manner.unwrap_or_else(|| skb.manner());
     let _ = OwnedSkb::tcp(net, flow.client, flow.server, &joined.to_server, manner)
         .and_then(|ack| send(ack, route.as_ref()));
     for packet in held.into_iter().flat_map(Queue::release) {

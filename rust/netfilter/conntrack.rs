@@ -879,8 +879,11 @@ pub fn track_syn(
     template: &SynTemplate,
     like: Option<&Conn>,
 ) -> Result<ConnRef> {
-    let zone = like.map_or_else(Zone::default, Conn::zone);
-    let ct = track(net, skb, Some(template.of(net, &zone)?))?;
+    let template = match like {
+        Some(ct) => template.of(net, &ct.zone())?,
+        None => template.0.clone(),
+    };
+    let ct = track(net, skb, Some(template))?;
     if ct.is(Status::Confirmed) || (ct.has_seqadj() && ct.synproxy().is_some()) {
         Ok(ct.into())
     } else {

@@ -120,7 +120,10 @@ impl<'a> Plain<'a> {
 
     /// What packets of ours have from it.
     pub fn manner(&self) -> Manner {
-        self.skb.manner()
+        Manner {
+            mark: self.skb.mark(),
+            traffic_class: ip::traffic_class(self.skb.linear()),
+        }
     }
 
     /// Makes the packet one of this host's, in the name of its sender: `tcp`, with its addresses and its mark.

@@ -161,6 +161,15 @@ impl Header {
     }
 }
 
+/// The type of service, or traffic class, of a packet that begins with `bytes`.
+pub fn traffic_class(bytes: &[u8]) -> u8 {
+    match *bytes {
+        [first, class, ..] if first >> 4 == 4 => class,
+        [first, class, ..] => first << 4 | class >> 4,
+        _ => 0,
+    }
+}
+
 /// Where the TCP header of a packet begins that starts with `bytes`, if that can be seen from a header
 /// without extension headers.
 #[inline]
@@ -283,6 +292,7 @@ mod tests {
                 assert_eq!((header.src, header.dst), (src, dst));
                 assert_eq!((header.protocol, header.len), (protocol::TCP, len));
                 assert_eq!(header.traffic_class, class & !3);
+                assert_eq!(traffic_class(&bytes), class & !3);
                 assert_eq!(Header::fixed_len(bytes[0]), Some(len));
                 assert!(!header.is_later_fragment);
                 for short in 0..len {
