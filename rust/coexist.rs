@@ -29,8 +29,7 @@ pub(crate) fn check(net: &Net, family: Family) -> Result {
 }
 
 /// Says so when the other proxy has come after ours. To be called with the SYN of a connection of ours, and
-/// the end of one, which may be theirs; packets in between cost no look.
-#[inline(never)]
+/// with a server's answer, which may be to theirs; packets behind these cost no look.
 pub(crate) fn watch(place: Place<'_>) {
     let seen = pernet::neighbours::<Relay>(place.net);
     if seen.synproxy_came(place.net, place.family) && may_log() {

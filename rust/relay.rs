@@ -142,7 +142,7 @@ impl Hook for Relay {
                 ct,
                 direction,
                 related: false,
-            } => gate::open_offset(ct).and_then(|offset| look(skb, place, direction, offset)),
+            } => gate::open_offset(ct).and_then(|offset| look(skb, direction, offset)),
             _ => None,
         };
         match looked {
@@ -158,30 +158,16 @@ impl Hook for Relay {
     }
 }
 
-/// Where a packet's TCP header is, and how long, and what is to be rewritten in it.
-type Looked = (usize, usize, Option<Rewrite>);
-
-/// Looks at a packet of an open connection; `None` when that takes more.
-#[inline(always)]
-fn look(skb: &SkBuff, place: Place<'_>, direction: Direction, offset: u32) -> Option<Looked> {
-    let (thoff, segment) = skb.plain_segment()?;
-    match timestamp::translate_plain(&segment, direction, offset) {
-        Ok(rewrite) => Some((thoff, segment.header_len(), rewrite)),
-        Err(_) => look_at_last(skb, place, direction, offset),
-    }
-}
-
-/// The same for a packet that ends something.
-#[cold]
-fn look_at_last(
+/// What is to be rewritten of a packet of an open connection, and where its TCP header is, and how long;
+/// `None` when that takes more than a look.
+#[inline]
+fn look(
     skb: &SkBuff,
-    place: Place<'_>,
     direction: Direction,
     offset: u32,
-) -> Option<Looked> {
+) -> Option<(usize, usize, Option<Rewrite>)> {
     let (thoff, segment) = skb.plain_segment()?;
-    let rewrite = timestamp::translate_last(&segment, direction, offset).ok()?;
-    coexist::watch(place);
+    let rewrite = timestamp::translate_plain(&segment, direction, offset).ok()?;
     Some((thoff, segment.header_len(), rewrite))
 }
 
@@ -225,8 +211,7 @@ fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
     let Some((thoff, segment)) = skb.segment(place.family) else {
         return Verdict::Drop;
     };
-    // A look at our SYN was just before its answer.
-    if !segment.is_ack() && !segment.is_syn_ack() {
+    if !segment.is_ack() {
         coexist::watch(place);
     }
     match (phase, direction) {
