@@ -435,7 +435,8 @@ fn reopened(net: &Net, skb: &SkBuff, ct: &Conn, syn: &Segment) {
 }
 
 /// The server has answered: install the translation, complete its handshake, and tell the client
-/// how much it may send. What tells it is the server's packet, which becomes a window update on its way.
+/// how much it may send. What tells it, unless there is more to come first, is the server's packet, which
+/// becomes a window update on its way.
 fn join(
     skb: &mut SkBuff,
     place: Place<'_>,
@@ -465,31 +466,36 @@ fn join(
         came_by,
         route,
     } = open::answered(net, ct);
-    let send = |packet, route: Option<&Route>| match came_by {
-        Some(device) => come_in(net, ct, packet, device),
-        None => forward(net, skb, ct, packet, route),
-    };
     let flow = ct.flow();
     let manner = manner.unwrap_or_else(|| skb.manner());
-    let _ = OwnedSkb::tcp(net, flow.client, flow.server, &joined.to_server, manner)
-        .and_then(|ack| send(ack, route.as_ref()));
+    let ack = OwnedSkb::tcp(net, flow.client, flow.server, &joined.to_server, manner);
+    let _ = ack.and_then(|ack| match came_by {
+        Some(device) => come_in(net, ct, ack, device),
+        None => forward(net, skb, ct, ack, route.as_ref()),
+    });
+    let mut update = joined.to_client;
+    // What is held may be answered before this packet is out.
+    if held.is_none() {
+        if let Some(mut packet) = Plain::new(skb, place.family) {
+            // The rest is up to conntrack.
+            if let Some(ts) = &mut update.options.timestamps {
+                ts.val = ts.val.wrapping_sub(joined.timestamp_offset);
+            }
+            return match packet.replace(net, &update) {
+                Ok(()) => Verdict::Accept,
+                Err(_) => Verdict::Drop,
+            };
+        }
+    }
+    let _ = to_client(net, skb, ct, &update);
     for packet in held.into_iter().flat_map(Queue::release) {
         stats::count(net, Counter::Held);
         // Each has a mark of its own, which may lead it elsewhere.
-        let _ = send(packet, None);
-    }
-    let mut update = joined.to_client;
-    if let Some(mut packet) = Plain::new(skb, place.family) {
-        // The rest is up to conntrack.
-        if let Some(ts) = &mut update.options.timestamps {
-            ts.val = ts.val.wrapping_sub(joined.timestamp_offset);
-        }
-        return match packet.replace(net, &update) {
-            Ok(()) => Verdict::Accept,
-            Err(_) => Verdict::Drop,
+        let _ = match came_by {
+            Some(device) => come_in(net, ct, packet, device),
+            None => forward(net, skb, ct, packet, None),
         };
     }
-    let _ = to_client(net, skb, ct, &update);
     Verdict::Consume
 }
 
