@@ -67,6 +67,7 @@ marks() {
 		count OUTPUT $to_client ACK -m mark --mark 0x9
 		count OUTPUT -p tcp -m mark --mark 0x0
 		count POSTROUTING -o eth2 $to_client SYN,ACK
+		count POSTROUTING $to_client SYN,ACK -m mark --mark 0x9
 	}
 }
 
@@ -79,7 +80,8 @@ settle
 ok "no gate: SYN,ACK: the client's mark" some "OUTPUT $to_client SYN,ACK -m mark --mark 0x7"
 ok "no gate: SYN: the client's mark" some "OUTPUT $to_server SYN -m mark --mark 0x7"
 ok "no gate: ACK: the client's mark" some "OUTPUT $to_server ACK -m mark --mark 0x7"
-ok "no gate: window update: the server's mark" some "OUTPUT $to_client ACK -m mark --mark 0x9"
+# Behind POSTROUTING it is the window update.
+ok "no gate: server's SYN,ACK: its own mark" some "POSTROUTING $to_client SYN,ACK -m mark --mark 0x9"
 ok "no gate: nothing without a mark" none "OUTPUT -p tcp -m mark --mark 0x0"
 ok "no gate: SYN,ACK: the client's type of service" tos client "dst port 4001 and $SYN_ACK" 0x48
 ok "no gate: SYN: the client's type of service" tos server "src port 4001 and $SYN" 0x48
