@@ -33,7 +33,7 @@ def receive(cpu, to, orders):
     os.sched_setaffinity(0, {cpu})
     device = Device("eth0")
     flood = Flood(to, cpu)
-    batches = [frames(device, flood.batch("syn")) for _ in range(BATCHES)]
+    batches = [frames(device, [flood.segment("syn", 0) for _ in range(BATCH)]) for _ in range(BATCHES)]
     orders.send(None)
     for turn, together in enumerate(iter(orders.recv, None)):
         orders.send(device.receive(batches[turn % BATCHES], POLL, together))
