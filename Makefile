@@ -1,40 +1,59 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Everything is built and run in the sandbox (scripts/sandbox), which is made
-# on first use. With KDIR=, the module is built on this machine instead, for
-# that kernel tree. All output goes to build/.
+# on first use. With KDIR= or KERNEL=, the module is built on this machine instead,
+# for that kernel tree or release; with HERE=1, the rest. All output goes to build/.
 
-SANDBOX := scripts/sandbox
-out     := $(CURDIR)/build
+SANDBOX  := scripts/sandbox
+out      := $(CURDIR)/build
 # Those for another kernel than the usual one are to be elsewhere.
-MODULES := $(out)
+MODULES  := $(out)
+built_in := $(abspath $(MODULES))
+
+# What depends on kernel and iptables most.
+forky_tests := rules.t extension.t immediate.t deferred.t
 
 # Verbs for which a sandbox is needed: outside of one, go there.
-inside := extension examples check check-host fmt style demo bench vm-shell
+inside := check check-debug check-host check-packages fuzz fmt style demo bench vm-shell deb
 ifdef XTSP_SANDBOX
+HERE := 1
 KDIR ?= /kdir
 endif
+ifdef KERNEL
+KDIR := $(or $(shell scripts/rust-metadata tree $(KERNEL)),$(error cannot build for kernel $(KERNEL)))
+endif
+ifndef HERE
+inside += extension examples fuzzer
+endif
 ifndef KDIR
-inside += module install
+inside += module
 endif
 
-.PHONY: help module injector xdp_synproxy extension examples check check-host fmt style demo \
-	bench vm-shell sandbox install clean distclean
+.PHONY: help module injector xdp_synproxy extension examples fuzzer check check-debug check-forky \
+	check-host check-packages fuzz fmt style demo bench vm-shell deb sandbox install uninstall \
+	clean distclean
 
-module: ## build xt_SYNPROXY.ko (KDIR=: here, for that kernel tree)
+module: ## build xt_SYNPROXY.ko (KDIR=, KERNEL=: here, for that kernel)
 extension: ## build libxt_SYNPROXY.so and libxt_spstate.so, the iptables extensions
 examples: ## build the DPI examples
+fuzzer: ## build what sends random packets in selftests/fuzz.t
 demo: ## show a connection held at the gate, and one let through
 bench: ## measure it, into build/bench (FAMILY=6: with IPv6; WORKLOADS=flood: that only; COMPARE=DIR: with that)
 check: ## run all tests; the last line counts them
-check-host: ## run only the unit tests of the protocol core
+check-debug: ## run the selftests in User-mode Linux with KASAN, lockdep, kmemleak (TESTS=faults.t: that only)
+check-forky: ## build for the kernel of Debian's next release, and run a few tests there
+check-packages: ## run only what installs the packages on a machine of their own
+check-host: ## run only the tests of the protocol core
+fuzz: ## look for what breaks the protocol core (DURATION=60: seconds each; PROPERTIES=hold: that only)
 style: ## check formatting, lints and scripts
 fmt: ## format the Rust sources
 vm-shell: ## a prompt in the virtual machine
-install: ## install what is built (DESTDIR=)
+deb: ## build the Debian packages, into build/deb, and have lintian look at them
+install: ## install what is built (DESTDIR=, prefix=, and the like)
+uninstall: ## remove what that installs
 
 help: ## list these verbs
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 sandbox: ## make the sandbox, unless it is there
 	@$(SANDBOX) build
@@ -46,22 +65,26 @@ distclean: clean ## ... and the sandbox, and what cargo downloaded
 	$(SANDBOX) clean
 
 ifndef XTSP_SANDBOX
+# In a sandbox of its own. All tests there: make check SUITE=forky.
+check-forky:
+	@$(SANDBOX) --suite forky run -- scripts/tap 'scripts/check build' -- \
+		'scripts/vm --timeout 1800 --out build/vm-forky -- selftests/run --family 4 --backend nft $(forky_tests)'
+
 $(inside):
 	@# from wherever it is to where the sandbox has it, and what is measured now does not go
 	@$(if $(COMPARE),rm -rf $(out)/before.new && mkdir -p $(out) && \
 		cp -r '$(COMPARE)' $(out)/before.new && rm -rf $(out)/before && mv $(out)/before.new $(out)/before)
-	@$(SANDBOX) run -- $(MAKE) --no-print-directory $@ $(foreach name,V FAMILY WORKLOADS,$(if $($(name)),$(name)='$($(name))')) \
+	@$(SANDBOX) run -- $(MAKE) --no-print-directory $@ $(foreach name,V FAMILY WORKLOADS DURATION PROPERTIES TESTS,$(if $($(name)),$(name)='$($(name))')) \
 		$(if $(COMPARE),COMPARE=build/before)
 endif
 
 ifdef KDIR
 release  := $(shell cat $(KDIR)/include/config/kernel.release 2>/dev/null)
-compiler := $(shell sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ ]*\).*/\1/p' $(KDIR)/.config 2>/dev/null)
+compiler := $(shell sed -n 's/^CONFIG_CC_VERSION_TEXT="\(.*\)"/\1/p' $(KDIR)/.config 2>/dev/null)
 # The compiler of the kernel itself; a clang brings its own linker along.
-toolchain := $(if $(LLVM),LLVM=$(LLVM),$(if $(findstring clang,$(compiler)),LLVM=1,CC=$(compiler)))
+toolchain := $(if $(LLVM),LLVM=$(LLVM),$(if $(findstring clang,$(compiler)),LLVM=1,CC=$(firstword $(compiler))))
 
 user_mode := $(shell sed -n 's/^CONFIG_UML=y/ARCH=um/p' $(KDIR)/.config 2>/dev/null)
-built_in  := $(abspath $(MODULES))
 
 # $(call kbuild,FROM,TO): all modules of FROM/Kbuild, into MODULES/TO. Never mixes the
 # objects of two kernels.
@@ -83,31 +106,64 @@ module:
 # For "make bench" only: it is never installed.
 injector:
 	$(call kbuild,$(CURDIR)/selftests/bench/inject,inject)
-
-# Whatever of it has been built: scripts/vm installs with this, too.
-modules_dir := $(DESTDIR)/usr/lib/modules/$(release)
-xtables_dir := $(DESTDIR)$(shell pkg-config --variable=xtlibdir xtables 2>/dev/null || echo /usr/lib/xtables)
-built        = $(wildcard $(out)/$(1))
-
-install:
-	$(if $(wildcard $(built_in)/module/xt_SYNPROXY.ko), \
-		install -D -m 644 -t $(modules_dir)/updates $(built_in)/module/xt_SYNPROXY.ko)
-	$(if $(wildcard $(built_in)/module/xt_SYNPROXY.ko), \
-		install -D -m 644 iptables-ext/xt_SYNPROXY.modprobe.conf $(DESTDIR)/etc/modprobe.d/xt_SYNPROXY.conf)
-	@# the one of that name that comes with iptables stays, and does not come back
-	$(if $(DESTDIR),,$(if $(call built,cargo/release/libxt_SYNPROXY.so), \
-		! command -v dpkg-divert >/dev/null || \
-		dpkg-divert --quiet --local --rename --add $(xtables_dir)/libxt_SYNPROXY.so))
-	$(if $(call built,cargo/release/libxt_*.so), \
-		install -D -m 644 -t $(xtables_dir) $(call built,cargo/release/libxt_*.so))
-	$(if $(call built,cargo/release/dpi-http), \
-		install -D -t $(DESTDIR)/usr/local/bin $(out)/cargo/release/dpi-http)
-	$(if $(call built,cargo/release/dpi-ndpi), \
-		install -D -t $(DESTDIR)/usr/local/bin $(out)/cargo/release/dpi-ndpi)
-	$(if $(DESTDIR),,depmod $(release))
 endif
 
-ifdef XTSP_SANDBOX
+# The usual variables, with the usual meanings.
+DESTDIR        ?=
+prefix         ?= /usr/local
+bindir         ?= $(prefix)/bin
+mandir         ?= $(prefix)/share/man
+xtlibdir       ?= $(or $(shell pkg-config --variable=xtlibdir xtables 2>/dev/null),/usr/lib/xtables)
+modulesdir     ?= /usr/lib/modules
+modprobedir    ?= /etc/modprobe.d
+modulesloaddir ?= $(if $(filter /etc/%,$(modprobedir)),/etc,/usr/lib)/modules-load.d
+
+INSTALL         ?= install
+INSTALL_PROGRAM ?= $(INSTALL)
+INSTALL_DATA    ?= $(INSTALL) -m 644
+
+libraries := libxt_SYNPROXY.so libxt_spstate.so
+engines   := dpi-http dpi-ndpi
+
+# Whatever of it has been built: scripts/vm installs with this, too.
+built      = $(wildcard $(addprefix $(out)/$(1)/,$(2)))
+to         = $(DESTDIR)$(1)
+ko         = $(wildcard $(built_in)/module/xt_SYNPROXY.ko)
+# The kernel that it was built for. (modinfo is not everywhere, nor in every PATH.)
+module_of  = $(or $(shell tr '\0' '\n' <$(ko) | sed -n 's/^vermagic=\([^ ]*\).*/\1/p'),$(error $(ko) is no module))
+stock      = $(xtlibdir)/libxt_SYNPROXY.so
+# Only on the machine itself: a package has to do this when it is installed.
+on_target  = $(if $(DESTDIR),@:,$(1))
+
+install:
+	$(if $(ko),$(INSTALL_DATA) -D -t $(call to,$(modulesdir)/$(module_of)/updates) $(ko))
+	$(if $(ko),$(call on_target,depmod $(module_of)))
+	$(INSTALL_DATA) -D iptables-ext/xt_SYNPROXY.modprobe.conf $(call to,$(modprobedir)/xt_SYNPROXY.conf)
+	$(INSTALL_DATA) -D iptables-ext/xt_SYNPROXY.modules-load.conf $(call to,$(modulesloaddir)/xt_SYNPROXY.conf)
+	@# the one of that name that comes with iptables stays, and does not come back
+	$(if $(call built,cargo/release,$(libraries)),$(call on_target, \
+		! command -v dpkg-divert >/dev/null || dpkg-divert --quiet --local --rename --add $(stock)))
+	$(if $(call built,cargo/release,$(libraries)), \
+		$(INSTALL_DATA) -D -t $(call to,$(xtlibdir)) $(call built,cargo/release,$(libraries)))
+	$(if $(call built,cargo/release,$(libraries)),$(INSTALL) -d $(call to,$(mandir)/man8))
+	$(if $(call built,cargo/release,$(libraries)), \
+		soelim -r -I iptables-ext iptables-ext/xt_SYNPROXY.8 >$(call to,$(mandir)/man8/xt_SYNPROXY.8))
+	$(foreach engine,$(notdir $(call built,cargo/release,$(engines))), \
+		$(INSTALL_PROGRAM) -D -t $(call to,$(bindir)) $(out)/cargo/release/$(engine) && \
+		$(INSTALL_DATA) -D -t $(call to,$(mandir)/man8) examples/$(engine)/$(engine).8 &&) :
+
+# A module that is loaded stays, until the next boot or rmmod.
+uninstall:
+	rm -f $(call to,$(modulesdir)/*/updates/xt_SYNPROXY.ko)
+	$(call on_target,for kernel in $(modulesdir)/*/modules.dep; do \
+		depmod "$$(basename "$$(dirname "$$kernel")")"; done)
+	rm -f $(call to,$(modprobedir)/xt_SYNPROXY.conf) $(call to,$(modulesloaddir)/xt_SYNPROXY.conf)
+	rm -f $(addprefix $(call to,$(xtlibdir)/),$(libraries)) $(addprefix $(call to,$(bindir)/),$(engines))
+	rm -f $(addprefix $(call to,$(mandir)/man8/),xt_SYNPROXY.8 $(addsuffix .8,$(engines)))
+	$(call on_target,! command -v dpkg-divert >/dev/null || \
+		dpkg-divert --quiet --local --rename --remove $(stock))
+
+ifdef HERE
 export CARGO_TARGET_DIR := $(out)/cargo
 
 extension:
@@ -115,6 +171,23 @@ extension:
 
 examples:
 	cargo build --release --locked --package dpi-http --package dpi-ndpi
+
+fuzzer:
+	cargo build --release --locked --package synproxy-fuzz
+endif
+
+ifdef XTSP_SANDBOX
+# From a copy: dpkg-buildpackage leaves its files beside the source. The sandbox has what
+# is needed, but not the package build-essential.
+deb:
+	rm -rf $(out)/deb
+	mkdir -p $(out)/deb/source/build $(out)/cargo
+	tar -c --exclude=./build --exclude=./target --exclude=./.git . | tar -x -C $(out)/deb/source
+	@# crates need not be built twice
+	ln -s $(out)/cargo $(out)/deb/source/build/cargo
+	cd $(out)/deb/source && dpkg-buildpackage --no-check-builddeps --build=binary --no-sign
+	rm -rf $(out)/deb/source
+	lintian --fail-on error,warning,info --info --display-info --tag-display-limit 0 $(out)/deb/*.changes
 
 demo: module extension examples
 	@scripts/vm -- selftests/demo.sh
@@ -164,12 +237,29 @@ modules-%:
 	@kdir=$$(scripts/uml $* --kdir) && \
 		$(MAKE) --no-print-directory module injector KDIR="$$kdir" MODULES=build/uml-$*
 
+# $(call debug,ENVIRONMENT,TESTS): in a kernel that looks for bugs.
+debug = '$(MAKE) --no-print-directory -s modules-debug >&2 && \
+	scripts/uml debug --timeout $(1) --out build/vm-debug -- env $(2) selftests/run --backend nft $(3)'
+# With "make check" those of which nothing else is like them, with less of each.
+debug_little := RULES=5 NAMESPACES=30 RELOADS=3 \
+	SCENARIOS="^(close_by_client|data_while_opening|fragments_client|second_segment_before_first)\$$"
+debug_much   := RULES=50 NAMESPACES=1000 RELOADS=200 BLOBS=5000 PACKETS=200000
+
 check:
-	@scripts/tap scripts/check -- $(foreach family,4 6, \
+	@scripts/tap scripts/check -- selftests/packages $(call debug,1800,$(debug_little),--family 4 faults.t churn.t) -- $(foreach family,4 6, \
 		'scripts/vm --timeout 4800 --out build/vm-ipv$(family) -- selftests/run --family $(family)')
 
+check-packages:
+	@scripts/tap selftests/packages
+
+check-debug: extension examples fuzzer
+	@scripts/tap $(call debug,14400,$(debug_much),$(TESTS))
+
 check-host:
-	cargo test --locked --package synproxy-tcp
+	cargo test --locked --package synproxy-tcp --package synproxy-tcp-fuzz
+
+fuzz:
+	@scripts/fuzz --seconds $(or $(DURATION),60) $(PROPERTIES)
 
 style:
 	@scripts/tap 'scripts/check style'

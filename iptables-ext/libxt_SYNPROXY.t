@@ -2,6 +2,7 @@
 -p tcp -j SYNPROXY;=;OK
 -p tcp -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --ecn;=;OK
 -p tcp -j SYNPROXY --mss 1460 --wscale 7 --ecn --timestamp --sack-perm;-p tcp -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --ecn;OK
+-p tcp -j SYNPROXY --timestamps;-p tcp -j SYNPROXY --timestamp;OK
 -p tcp -j SYNPROXY --wscale 0 --mss 1;=;OK
 -p tcp -j SYNPROXY --wscale 14 --mss 65535;=;OK
 -p tcp -j SYNPROXY --mss 0x5b4;-p tcp -j SYNPROXY --mss 1460;OK
@@ -17,7 +18,12 @@
 -j SYNPROXY;;FAIL
 -p tcp -j SYNPROXY --mss;;FAIL
 -p tcp -j SYNPROXY --mss 1460x;;FAIL
+-p tcp -j SYNPROXY --mss 0;;FAIL
+-p tcp -j SYNPROXY --mss 70000;;FAIL
+-p tcp -j SYNPROXY --wscale 15;;FAIL
 -p tcp -j SYNPROXY --wscale 256;;FAIL
+-p tcp -j SYNPROXY --timestamp --timestamps;;FAIL
+-p tcp -j SYNPROXY --window 0;;FAIL
 -p tcp -j SYNPROXY --window 65536;;FAIL
 -p tcp -j SYNPROXY --timeout 0;;FAIL
 -p tcp -j SYNPROXY --timeout 4294967297;;FAIL

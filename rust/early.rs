@@ -45,7 +45,7 @@ pub(crate) fn judge(skb: &mut SkBuff, place: Place<'_>, rule: &Rule) -> Verdict 
 
 #[inline(never)]
 fn judge_any(skb: &mut SkBuff, place: Place<'_>, rule: &Rule) -> Verdict {
-    if !skb.is_unicast() {
+    if !skb.is_unicast() || !skb.is_tcp(place.family) {
         return Verdict::Continue;
     }
     let Some(segment) = skb.tcp(place.thoff) else {

@@ -161,8 +161,10 @@ fn begin(
                 stats::count(net, Counter::CookieRetrans);
                 return Ok(false);
             }
-            // A late packet of the handshake that made it.
-            Phase::Open { proxy_isn, .. } if proxy_isn == waiting.proxy_isn => return Err(EEXIST),
+            // A packet of its own, which conntrack takes for INVALID.
+            Phase::Open { proxy_isn, .. } if handshake::is_same(proxy_isn, waiting.proxy_isn) => {
+                return Err(EEXIST)
+            }
             // There is a verdict to come for it.
             Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone => return Err(EEXIST),
             // An older connection on the same ports, of which its client knows nothing any more: it

@@ -57,7 +57,9 @@ pub(crate) struct Table {
     #[pin]
     inner: LockBh<Inner>,
     /// Whether there were none last, whether one was between two entries, and whether a packet may come in
-    /// again, so that who is not concerned takes no lock.
+    /// again, so that who is not concerned takes no lock. Stored with the lock held, and read without: who
+    /// sees what was a moment ago has a packet that might have come a moment ago. But `passes` is set before
+    /// the entry goes by which the packet would have been known.
     empty: Atomic<bool>,
     passes: Atomic<bool>,
     retries: Atomic<bool>,

@@ -35,6 +35,7 @@ use crate::{
         handshake,
         icmp::{self, Translation},
         sack,
+        segment::flags,
         timestamp::{self, Direction, Rewrite},
         Phase, Repr, Segment,
     },
@@ -283,7 +284,9 @@ fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
             _,
         ) => {
             // Rare, so that other packets do not pay for the offset.
+            // Without ACK, nothing adjusts them.
             let is_odd = direction == Direction::Original
+                && segment.flags() & flags::ACK != 0
                 && sack::odd_edges(segment.raw_options()).next().is_some();
             if is_odd {
                 let seq_offset = ct.sequence_offset(segment.ack());

@@ -104,14 +104,18 @@ impl<P: Parameters, const IPV6: bool> Extension for SynProxy<P, IPV6> {
     const HOOKS: u32 = HOOKS;
     type Info = P;
 
+    fn check_hooks(spot: Spot<'_>) -> Result {
+        if spot.hooks & 1 << point::PRE_ROUTING == 0 || spot.is_in(c"raw") {
+            return Ok(());
+        }
+        if may_log() {
+            pr_err!("PREROUTING: expected the table raw\n");
+        }
+        Err(EINVAL)
+    }
+
     fn check(spot: Spot<'_>, info: &P) -> Result {
         let net = spot.net;
-        if spot.hooks & 1 << point::PRE_ROUTING != 0 && !spot.is_in(c"raw") {
-            if may_log() {
-                pr_err!("PREROUTING: expected the table raw\n");
-            }
-            return Err(EINVAL);
-        }
         let rule = info.rule();
         let clear = info.is_reserved_clear().then_some(());
         clear
@@ -163,6 +167,9 @@ impl<P: Parameters, const IPV6: bool> Target for SynProxy<P, IPV6> {
         let rule = info.rule();
         if place.hook == point::PRE_ROUTING {
             return early::judge(skb, place, &rule);
+        }
+        if !skb.is_tcp(Self::FAMILY) {
+            return Verdict::Continue;
         }
         // A user chain of nft is checked without its hooks.
         if place.is_later_fragment

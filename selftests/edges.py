@@ -679,6 +679,25 @@ def bad_options(talk, how):
     exchange(talk)
 
 
+@scenario("forward")
+def sack_without_ack(talk):
+    """It is adjusted by nobody; at an odd offset, that is no reason for a wrong checksum."""
+    talk.open()
+    talk.client.send("R", options=(NOP, ("SAck", 1001, 2001), NOP))
+    talk.see([], [Expected("R")])
+
+
+@scenario("forward")
+def further_by_a_byte(talk):
+    """A byte further a cookie of 1300 is one of 1440; to conntrack this ACK is INVALID."""
+    talk.set_ends(ts=False, mss=1300)
+    talk.open()
+    talk.client.send("A", ack=2)
+    _, server = talk.see([], None)
+    demand(all("S" not in one.flags for one in server), "another connection")
+    exchange(talk)
+
+
 ### Fragments, and headers between IP and TCP
 
 
@@ -707,6 +726,17 @@ def tiny_fragments(talk):
     cut_up = lambda octets: split(octets, 8, 8)
     talk.client.send("S", mangle=cut_up, df=False)
     talk.see([Expected("SA", seq=0, ack=1)] if talk.stage.family == 4 else [])
+
+
+# Fragments of IPv6 are put together here without a trace.
+@scenario("forward", families=(4,))
+def syn_ack_in_fragments(talk):
+    """What the client gets for it has none."""
+    talk.syn()
+    talk.ack()
+    talk.serve(df=False, mangle=lambda octets: split(octets, 24))
+    demand(all(one.df for one in talk.last["client"]), "the window update came in fragments")
+    talk.pass_on(talk.client, "A")
 
 
 EXTENSIONS = {

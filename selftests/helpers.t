@@ -15,7 +15,8 @@ table=ip
 [ "$FAMILY" = 4 ] || table=ip6
 
 start_ftp() {
-	mkdir -p /var/run/vsftpd/empty
+	# Its user's home is to be there, too, and is hidden in a sandbox.
+	mkdir -p /var/run/vsftpd/empty ~ftp
 	cat >"$tmp/vsftpd.conf" <<-END
 		background=NO
 		listen=NO

@@ -47,18 +47,20 @@ for table in mangle nat; do
 	refused "SYNPROXY in $table PREROUTING" "PREROUTING: expected the table raw" \
 		-t "$table" -A PREROUTING -p tcp -j SYNPROXY
 done
-while read -r option range values; do
-	for value in $values; do
-		refused "--$option $value" "SYNPROXY: bad value for option \"--$option\", or out of range ($range)" \
+for values in "mss 1 65535 0 70000 -1 abc 1460x 08 4294968756" "wscale 0 14 15 256 -1" "window 1 65535 0 65536" \
+	"timeout 1 3600 0 3601 4294967297" "rate 1 10000000 0 10000001"; do
+	read -r option min max values <<<"$values"
+	for value in "" $values; do
+		refused "--$option '$value'" "SYNPROXY: --$option \"$value\": expected a number from $min to $max" \
 			-A FORWARD -p tcp -j SYNPROXY "--$option" "$value"
 	done
-done <<-END
-	mss 1-65535 0 70000
-	wscale 0-14 15
-	window 1-65535 0
-	timeout 1-3600 3601
-	rate 1-10000000 0 10000001
-END
+	refused "--$option without a value" "option .*$option.* requires an argument" -A FORWARD -p tcp -j SYNPROXY "--$option"
+	refused "--$option twice" "SYNPROXY: option \"--$option\" can only be used once" \
+		-A FORWARD -p tcp -j SYNPROXY "--$option" "$max" "--$option" "$max"
+	refused "! --$option" "SYNPROXY: option \"--$option\" cannot be inverted" \
+		-A FORWARD -p tcp -j SYNPROXY ! "--$option" "$max"
+done
+refused "an option that there is not" 'unknown option "--mark"' -A FORWARD -p tcp -j SYNPROXY --mark 1
 # The library that comes with iptables leaves it to the kernel.
 stock refused "--wscale 15 by the stock library" "wscale 15: expected 0 to 14" -A FORWARD -p tcp -j SYNPROXY --wscale 15
 stock refused "--mss 0 by the stock library" "mss 0: expected 1 to 65535" -A FORWARD -p tcp -j SYNPROXY --mss 0

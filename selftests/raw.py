@@ -665,6 +665,44 @@ def close_behind(port):
     on_two_cpus(clients, speak)
 
 
+def pester(port):
+    """A client that says the same 1100 times: more than an engine's queue takes."""
+    client = Client(port)
+    client.shake()
+    for _ in range(1100):
+        client.send(ACK | PSH, data=b"HELLO")
+
+
+def greedy(port):
+    """A client that says all that its window lets it say before it has an answer."""
+    client = Client(port)
+    client.shake()
+    for at in range(0, 14000, 1400):
+        client.send(ACK | PSH, at=1 + at, data=b"HELLO" * 280)
+
+
+def many_greedy(port):
+    """20 of them."""
+    for number in range(20):
+        greedy(port + number)
+
+
+def deluge(port):
+    """SYNs, and ACKs of no connection, of a thousand clients by turns and without end: 10,000 a second.
+
+    More of them would leave nothing of an emulated processor for what is to happen meanwhile.
+    """
+    client, packets = Client(port), []
+    for number in range(2000):
+        client.port = port + number // 2
+        client.send((SYN, ACK)[number % 2], put=lambda *what: packets.extend(plain(*what)) or [])
+    while True:
+        for number, packet in enumerate(packets):
+            client.socket.sendto(packet, ("c0", ETHERTYPE, 0, 0, client.gateway))
+            if number % 100 == 0:
+                time.sleep(0.01)
+
+
 def flood(port):
     """200 SYNs, of which each is answered."""
     client = Client(port)
@@ -742,6 +780,20 @@ def overdue(port):
         time.sleep(0.1)
     for _ in range(100):
         client.send(ACK | PSH, data=REQUEST)
+
+
+def foreign(port):
+    """SYNs, and ACKs to good answers, in packets that say they are of other protocols."""
+    client = Client(port)
+    for protocol in (1, 17, 58, 132, 136, 253):
+        put = lambda tcp, number, ends: [ip_header(tcp, number, ends, protocol=protocol) + tcp]
+        client.send(SYN, 0, put=put)
+        client.silence()
+        client.syn()
+        client.send(ACK, put=put)
+        client.send(ACK | PSH, data=REQUEST, put=put)
+        client.silence()
+        client.port += 1
 
 
 def main():

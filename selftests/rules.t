@@ -69,6 +69,17 @@ takes() {
 # shellcheck disable=SC2086 # a rule is several words
 refuses() { ! ipt -A INPUT $1; }
 
+# own_translations EXTENSION: those of its other test file, as iptables' xlate-test.py
+# reads it: a command, what it prints, an empty line.
+own_translations() {
+	local command wanted
+	while read -r command && read -r wanted; do
+		# shellcheck disable=SC2086 # a rule is several words
+		is "$command" "$(fw $command)" "$wanted "
+		read -r _ || :
+	done <"$ext/libxt_$1.txlate"
+}
+
 set_up
 
 first_rule() {
@@ -116,5 +127,7 @@ ipt -F
 
 own_rules spstate
 own_rules SYNPROXY
+own_translations spstate
+own_translations SYNPROXY
 
 finish

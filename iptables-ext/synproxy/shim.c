@@ -2,7 +2,8 @@
 /*
  * Tells libxtables about the target "SYNPROXY" when iptables loads the library.
  * In C because the tables are written with macros of xtables.h; what the
- * functions do is in src/lib.rs.
+ * functions do is in src/lib.rs. Values are strings here: src/options.rs reads
+ * them.
  */
 
 #include <xtables.h>
@@ -35,36 +36,27 @@ static const struct xt_option_entry synproxy_opts[] = {
 	{
 		.name = "window",
 		.id   = ID(WINDOW),
-		.type = XTTYPE_UINT16,
-		.min  = 1,
-		.max  = UINT16_MAX,
+		.type = XTTYPE_STRING,
 	},
 	{
 		.name = "timeout",
 		.id   = ID(TIMEOUT),
-		.type = XTTYPE_UINT32,
-		.min  = 1,
-		.max  = XT_SYNPROXY_TIMEOUT_MAX,
+		.type = XTTYPE_STRING,
 	},
 	{
 		.name = "rate",
 		.id   = ID_RATE,
-		.type = XTTYPE_UINT32,
-		.min  = 1,
-		.max  = XT_SYNPROXY_RATE_MAX,
+		.type = XTTYPE_STRING,
 	},
 	{
 		.name = "mss",
 		.id   = ID(MSS),
-		.type = XTTYPE_UINT16,
-		.min  = 1,
-		.max  = UINT16_MAX,
+		.type = XTTYPE_STRING,
 	},
 	{
 		.name = "wscale",
 		.id   = ID(WSCALE),
-		.type = XTTYPE_UINT8,
-		.max  = 14,
+		.type = XTTYPE_STRING,
 	},
 	{
 		.name = "sack-perm",
@@ -73,6 +65,12 @@ static const struct xt_option_entry synproxy_opts[] = {
 	},
 	{
 		.name = "timestamp",
+		.id   = ID(TIMESTAMP),
+		.type = XTTYPE_NONE,
+	},
+	{
+		/* as the manual of iptables has it */
+		.name = "timestamps",
 		.id   = ID(TIMESTAMP),
 		.type = XTTYPE_NONE,
 	},

@@ -122,6 +122,7 @@ void *rust_helper_net_generic_rcu(const struct net *net, unsigned int id);
 struct nf_conn *rust_helper_nf_ct_get(const struct sk_buff *skb, unsigned int *ctinfo);
 void rust_helper_nf_reset_ct(struct sk_buff *skb);
 void rust_helper_nf_ct_set(struct sk_buff *skb, struct nf_conn *ct, unsigned int ctinfo);
+void rust_helper_nf_ct_set_info(struct sk_buff *skb, unsigned int ctinfo);
 void rust_helper_nf_conntrack_get(struct nf_conn *ct);
 void rust_helper_nf_ct_put(struct nf_conn *ct);
 struct net *rust_helper_nf_ct_net(const struct nf_conn *ct);

@@ -25,6 +25,12 @@ void rust_helper_nf_ct_set(struct sk_buff *skb, struct nf_conn *ct, unsigned int
 	nf_ct_set(skb, ct, ctinfo);
 }
 
+/* nf_ct_set() is for packets without an entry. */
+void rust_helper_nf_ct_set_info(struct sk_buff *skb, unsigned int ctinfo)
+{
+	skb->_nfct = (skb->_nfct & NFCT_PTRMASK) | ctinfo;
+}
+
 void rust_helper_nf_conntrack_get(struct nf_conn *ct)
 {
 	nf_conntrack_get(&ct->ct_general);

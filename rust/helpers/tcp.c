@@ -60,9 +60,16 @@ static __always_inline void put_tcp(struct sk_buff *skb, unsigned int ip_len,
 	skb->csum_level = 0;
 }
 
+/* It may have come in fragments, but does not leave in any. */
 void rust_helper_skb_put_tcp(struct sk_buff *skb, unsigned int ip_len, unsigned int tcp_len)
 {
 	put_tcp(skb, ip_len, tcp_len);
+	if (skb->protocol == htons(ETH_P_IP)) {
+		IPCB(skb)->frag_max_size = 0;
+		IPCB(skb)->flags &= ~IPSKB_FRAG_PMTU;
+	} else {
+		IP6CB(skb)->frag_max_size = 0;
+	}
 }
 
 /*

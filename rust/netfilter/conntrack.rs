@@ -509,13 +509,10 @@ impl SkBuff {
     /// that is still to come is `nf_confirm`, which would adjust the sequence numbers of a TCP packet
     /// in it.
     pub fn keep_from_adjustment(&mut self) {
-        let mut info = 0;
-        // SAFETY: `self` is valid; the reference on the entry stays the packet's.
+        // SAFETY: `self` is valid.
         unsafe {
-            let ct = bindings::rust_helper_nf_ct_get(self.as_raw(), &mut info);
-            bindings::rust_helper_nf_ct_set(
+            bindings::rust_helper_nf_ct_set_info(
                 self.as_raw(),
-                ct,
                 bindings::ip_conntrack_info_IP_CT_RELATED_REPLY,
             );
         }

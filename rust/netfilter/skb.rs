@@ -225,6 +225,23 @@ impl SkBuff {
         unsafe { bindings::rust_helper_skb_gso_size(self.as_raw()).into() }
     }
 
+    /// Whether it is a TCP packet at all: a rule of nft is taken at its word for what it is to match.
+    #[inline(always)]
+    pub fn is_tcp(&self, family: Family) -> bool {
+        let at = match family {
+            Family::Ipv4 => ip::V4_PROTOCOL,
+            Family::Ipv6 => ip::V6_NEXT_HEADER,
+        };
+        self.linear().get(at) == Some(&ip::protocol::TCP) || self.is_far_tcp(family)
+    }
+
+    /// The same, when it takes more than a look.
+    #[cold]
+    fn is_far_tcp(&self, family: Family) -> bool {
+        self.transport(family)
+            .is_some_and(|transport| transport.protocol == ip::protocol::TCP)
+    }
+
     /// Reads the TCP header at `thoff`, an offset from the start of the packet in bytes; `None` when
     /// it is malformed or cut short.
     #[inline]

@@ -69,6 +69,16 @@ pub trait Extension: 'static {
     /// The parameters as userspace passes them. Their layout is ABI.
     type Info: FromBytes;
 
+    /// Checks from where a rule may be reached: before [`Extension::check`], and again when a user chain
+    /// of nft comes to be reached.
+    ///
+    /// # Errors
+    ///
+    /// What iptables is to report.
+    fn check_hooks(_spot: Spot<'_>) -> Result {
+        Ok(())
+    }
+
     /// Checks a rule that is about to be inserted. The rule keeps the module from being unloaded.
     ///
     /// # Errors
@@ -149,18 +159,36 @@ impl<T: Target> TargetVtable<T> {
 
     /// # Safety
     ///
-    /// To be called by x_tables only.
-    unsafe extern "C" fn check(par: *const bindings::xt_tgchk_param) -> ffi::c_int {
-        // SAFETY: x_tables passes a namespace, a table's name, and parameters of the size of `Info`.
-        let checked = unsafe {
-            let spot = Spot {
+    /// `par` must be what x_tables passes with a rule.
+    unsafe fn spot<'a>(par: *const bindings::xt_tgchk_param) -> Spot<'a> {
+        // SAFETY: It passes a namespace, and a table's name.
+        unsafe {
+            Spot {
                 net: Net::from_raw((*par).net),
                 family: Family::from_raw((*par).family),
                 table: (*par).table,
                 hooks: (*par).hook_mask,
-            };
-            T::check(spot, &*(*par).targinfo.cast::<T::Info>())
-        };
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by x_tables only.
+    unsafe extern "C" fn check_hooks(par: *const bindings::xt_tgchk_param) -> ffi::c_int {
+        // SAFETY: By the caller's promise.
+        match T::check_hooks(unsafe { Self::spot(par) }) {
+            Ok(()) => 0,
+            Err(err) => err.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by x_tables only.
+    unsafe extern "C" fn check(par: *const bindings::xt_tgchk_param) -> ffi::c_int {
+        // SAFETY: By the caller's promise; the parameters are of the size of `Info`.
+        let checked = unsafe { T::check(Self::spot(par), &*(*par).targinfo.cast::<T::Info>()) };
         match checked {
             Ok(()) => 0,
             Err(err) => err.to_errno(),
@@ -199,6 +227,7 @@ impl<T: Target> TargetRegistration<T> {
                     // CAST: A few bytes.
                     targetsize: core::mem::size_of::<T::Info>() as u32,
                     target: Some(TargetVtable::<T>::target),
+                    check_hooks: Some(TargetVtable::<T>::check_hooks),
                     checkentry: Some(TargetVtable::<T>::check),
                     me: module.as_ptr(),
                     ..Default::default()

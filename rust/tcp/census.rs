@@ -68,12 +68,13 @@ impl Census {
         true
     }
 
-    /// One less, which had `left_s` seconds left.
+    /// One less, which had `left_s` seconds left, rounded up.
     pub fn leave(&mut self, now_ms: u32, left_s: u32) {
         self.advance(now_ms);
-        let last = Self::last(now_ms, left_s);
-        // What is left was rounded: the period may be a neighbour.
-        for period in [last, last.wrapping_sub(1), last.wrapping_add(1)] {
+        // One period too early, it is somebody else who is taken out, and this one's place is left to him.
+        // Too late, his would be over before he is: only if there is no other.
+        let first = Self::last(now_ms, left_s.saturating_sub(1));
+        for period in [first, first.wrapping_add(1), first.wrapping_add(2)] {
             if let Some(end) = self.end(period).filter(|end| **end != 0) {
                 *end = end.wrapping_sub(1);
                 self.total = self.total.wrapping_sub(1);
@@ -133,6 +134,19 @@ mod tests {
         assert!(census.enter(2000, 150, 1));
         assert_eq!(census.total(2000), 1);
         assert_eq!(census.total(200_000), 0);
+    }
+
+    #[test]
+    fn who_leaves_takes_nobody_along() {
+        // Of two neighbouring periods, on both sides of each border.
+        for ms in (0..20_000).step_by(250) {
+            let mut census = Census::new();
+            assert!(census.enter(ms, 100, 9) && census.enter(ms + 8_192, 100, 9));
+            // 91.808 s are left, which is rounded up.
+            census.leave(ms + 8_192, 92);
+            assert_eq!(census.total(ms + 8_192 + 99_999), 1, "{ms}");
+            assert_eq!(census.total(ms + 2 * 8_192 + 100_000), 0, "{ms}");
+        }
     }
 
     #[test]

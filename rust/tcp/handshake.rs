@@ -311,6 +311,13 @@ pub fn is_near(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).wrapping_add(NEAR) < 2 * NEAR
 }
 
+/// Whether two cookies are of one handshake: some bytes further, the numbers of a stream make a cookie
+/// again, of another MSS in the table of four.
+pub fn is_same(a: u32, b: u32) -> bool {
+    const FURTHER: u32 = 3;
+    a.wrapping_sub(b).wrapping_add(FURTHER) <= 2 * FURTHER
+}
+
 /// Whether `ack` can bring a cookie back, as far as its timestamps tell; `now_ms` is of the clock that
 /// [`answer`] was told.
 pub fn may_bring_cookie<B: AsRef<[u8]>>(ack: &Segment<B>, now_ms: u32) -> bool {
@@ -547,6 +554,17 @@ mod tests {
         timeout: 0,
         rate: 0,
     };
+
+    #[test]
+    fn cookies_of_one_handshake() {
+        for at in [0u32, 1, 2, 5, 1 << 31, u32::MAX] {
+            for by in 0..10 {
+                assert_eq!(is_same(at, at.wrapping_add(by)), by <= 3);
+                assert_eq!(is_same(at.wrapping_add(by), at), by <= 3);
+            }
+            assert!(!is_same(at, at.wrapping_add(1 << 31)));
+        }
+    }
 
     fn with_payload(repr: &Repr, payload: usize) -> Segment {
         let mut bytes = [0; MAX_HEADER_LEN];

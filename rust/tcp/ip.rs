@@ -10,6 +10,12 @@ pub const V4_HEADER_LEN: usize = 20;
 /// Length of an IPv6 header without extension headers, in bytes.
 pub const V6_HEADER_LEN: usize = 40;
 
+/// Where in an IPv4 header the protocol is.
+pub const V4_PROTOCOL: usize = 9;
+
+/// Where in an IPv6 header the next header's is.
+pub const V6_NEXT_HEADER: usize = 6;
+
 /// Length of the longer of both, in bytes.
 pub const MAX_HEADER_LEN: usize = V6_HEADER_LEN;
 
@@ -139,7 +145,7 @@ impl Header {
             src: address(12)?,
             dst: address(16)?,
             traffic_class: bytes[1],
-            protocol: bytes[9],
+            protocol: bytes[V4_PROTOCOL],
             len,
             is_later_fragment: fragment & 0x1fff != 0,
         })
@@ -154,7 +160,7 @@ impl Header {
             src: address(8)?,
             dst: address(24)?,
             traffic_class: bytes[0] << 4 | bytes[1] >> 4,
-            protocol: bytes[6],
+            protocol: bytes[V6_NEXT_HEADER],
             len: V6_HEADER_LEN,
             is_later_fragment: false,
         })

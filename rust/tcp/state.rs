@@ -291,16 +291,13 @@ mod tests {
         }
     }
 
+    /// Each of 2^30 last words is that of one client, and it is the client's. The other words stand for
+    /// themselves.
     #[test]
     fn packing_is_a_bijection() {
-        let mut seen = std::collections::HashSet::new();
-        for mss in 0..=u16::MAX {
-            for bits in (0..128).step_by(if mss % 97 == 0 { 1 } else { 41 }) {
-                let one = waiting(mss, bits);
-                let words = one.pack();
-                assert_eq!(Waiting::unpack(words), Some(one));
-                assert!(seen.insert(words[2]), "{mss} {bits:#x}");
-            }
+        for rest in 0..=!TAG {
+            let words = [rest, !rest, TAG_WAITING | rest];
+            assert_eq!(Waiting::unpack(words).map(|one| one.pack()), Some(words));
         }
     }
 

@@ -32,14 +32,14 @@ pub struct Extras {
 
 impl Extras {
     /// The TSval that carries them beside a cookie that keeps the MSS `mss`, at the time `now_ms` of a
-    /// millisecond clock.
+    /// millisecond clock. It is never 0, which stands for no timestamps.
     #[inline(always)]
     pub fn encode(self, now_ms: u32, mss: u16) -> u32 {
         let wscale = match self.wscale {
             Some(shift) => u32::from(shift.min(options::MAX_WSCALE)),
             None => NO_WSCALE,
         };
-        (now_ms & !MASK)
+        (now_ms & !MASK).max(MASK + 1)
             | check_bits(mss) << MSS_SHIFT
             | wscale
             | if self.sack_perm { SACK_PERM } else { 0 }
@@ -211,10 +211,25 @@ mod tests {
                         let val = extras.encode(now, 1460);
                         assert!(is_for(val, 1460) && !is_for(val, 1440));
                         assert_eq!(Extras::decode(val), extras);
-                        assert_eq!(val & !MASK, now & !MASK);
+                        assert_eq!(val & !MASK, (now & !MASK).max(MASK + 1));
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn zero_says_that_there_is_none() {
+        let least = Extras {
+            wscale: Some(0),
+            ..Extras::default()
+        };
+        for now_ms in [0, 1, MASK] {
+            let val = least.encode(now_ms, 0);
+            assert_ne!(val, 0, "{now_ms}");
+            assert_eq!(Extras::decode(val), least);
+            assert!(is_recent(val, now_ms));
+            assert!(is_in_order(val, least.encode(MASK + 1, 0)));
         }
     }
 

@@ -65,10 +65,13 @@ unsafe fn parse<T>(cb: *mut sys::xt_option_call, from: fn(T) -> Info, to: fn(Inf
         let data = (*cb).data.cast::<T>();
         (xtables::parse(cb), data, from(data.read()))
     };
-    match options::parse(before, given.id, given.value).and_then(to) {
-        // SAFETY: By the caller's promise.
-        Some(info) => unsafe { data.write(info) },
-        None => refuse("SYNPROXY: no such option"),
+    match options::parse(before, &given) {
+        Ok(info) => match to(info) {
+            // SAFETY: By the caller's promise.
+            Some(info) => unsafe { data.write(info) },
+            None => refuse(&format!("SYNPROXY: revision 0 has no --{}", given.name)),
+        },
+        Err(error) => refuse(&format!("SYNPROXY: {error}")),
     }
 }
 

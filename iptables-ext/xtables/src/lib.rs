@@ -4,7 +4,7 @@
 
 pub mod sys;
 
-use core::ffi::c_int;
+use core::ffi::{c_int, CStr};
 
 /// Writes to the C library's stdout, which iptables prints to as well: Rust's own has another
 /// buffer, and the order would be lost.
@@ -38,32 +38,33 @@ fn length(text: &str) -> c_int {
 pub struct Given {
     /// Which one: its `id` in the table of options.
     pub id: u32,
+    /// Its name, without the `--`.
+    pub name: String,
     /// There was a `!` before it.
     pub invert: bool,
-    /// Its value, 0 if it takes none.
-    pub value: u32,
+    /// Its value, if it takes one.
+    pub value: Option<String>,
 }
 
-/// Has libxtables look at an option and its value.
+/// Has libxtables look at an option: whether it was given before, or inverted, or without the
+/// value that it takes.
 ///
 /// # Safety
 ///
-/// `cb` must be what libxtables calls `x6_parse` with.
+/// `cb` must be what libxtables calls `x6_parse` with, and the types in the table of options none
+/// but `XTTYPE_NONE` and `XTTYPE_STRING`.
 pub unsafe fn parse(cb: *mut sys::xt_option_call) -> Given {
-    // SAFETY: By the caller's promise; `entry` is an element of the table of options, and its type
-    // says which field of `val` has been set.
+    // SAFETY: By the caller's promise; `entry` is an element of the table of options, and `arg` is
+    // a string if its type says so, as libxtables refuses such an option without a value.
     unsafe {
         sys::xtables_option_parse(cb);
         let entry = &*(*cb).entry;
+        let text = |string| CStr::from_ptr(string).to_string_lossy().into_owned();
         Given {
             id: entry.id,
+            name: text(entry.name),
             invert: (*cb).invert,
-            value: match entry.type_ {
-                sys::XTTYPE_UINT8 => (*cb).val.u8_.into(),
-                sys::XTTYPE_UINT16 => (*cb).val.u16_.into(),
-                sys::XTTYPE_UINT32 => (*cb).val.u32_,
-                _ => 0,
-            },
+            value: (entry.type_ == sys::XTTYPE_STRING).then(|| text((*cb).arg)),
         }
     }
 }

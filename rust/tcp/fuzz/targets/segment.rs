@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! See [`synproxy_tcp_fuzz::segment`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| synproxy_tcp_fuzz::check(
+    synproxy_tcp_fuzz::segment::property,
+    data
+));
