@@ -26,7 +26,11 @@ use bindings::{
 use std::{
     ffi::{CStr, CString},
     ptr::NonNull,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
+
+/// libndpi, and the libgcrypt that it initialises, keep some of their state in statics without a lock.
+static LIBRARY: Mutex<()> = Mutex::new(());
 
 /// The number of a protocol in nDPI; 0 is "unknown", which no value of this type is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,26 +56,28 @@ impl Protocol {
     }
 }
 
-/// nDPI, which recognises protocols.
+/// nDPI, which recognises protocols. There is one at a time.
 ///
 /// # Invariants
 ///
 /// `module` is valid and initialised, and nothing else refers to it. `flow` has at least the
-/// size of a `struct ndpi_flow_struct`.
+/// size of a `struct ndpi_flow_struct`. Nobody else calls the library.
 pub(crate) struct Ndpi {
     module: NonNull<ndpi_detection_module_struct>,
     /// Room for one flow; u128 for its alignment, which is that of pointers.
     flow: Box<[u128]>,
+    _library: MutexGuard<'static, ()>,
 }
 
 impl Ndpi {
-    /// All protocols that the library knows.
+    /// All protocols that the library knows. Waits until another thread's has gone.
     pub(crate) fn new() -> Result<Self, &'static str> {
         // SAFETY: It returns a constant.
         if u32::from(unsafe { ndpi_get_api_version() }) != NDPI_API_VERSION {
             return Err("libndpi is not the one this program was built for");
         }
-        // SAFETY: May be called at any time. Lists of addresses are left out: content decides.
+        let library = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: Nobody else calls the library. Lists of addresses are left out: content decides.
         let module = unsafe { ndpi_init_detection_module(ndpi_prefs_ndpi_dont_load_tor_hosts) };
         let module = NonNull::new(module).ok_or("libndpi: no memory")?;
         // SAFETY: An array of integers, each of them valid.
@@ -84,10 +90,11 @@ impl Ndpi {
         }
         // SAFETY: It returns a constant.
         let size = unsafe { ndpi_detection_get_sizeof_ndpi_flow_struct() } as usize;
-        // INVARIANT: `module` has just been made; the size is rounded up.
+        // INVARIANT: `module` has just been made; the size is rounded up; the lock is ours.
         Ok(Self {
             module,
             flow: vec![0; size.div_ceil(size_of::<u128>())].into(),
+            _library: library,
         })
     }
 
