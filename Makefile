@@ -34,7 +34,7 @@ endif
 	clean distclean
 
 module: ## build xt_SYNPROXY.ko (KDIR=, KERNEL=: here, for that kernel)
-extension: ## build libxt_SYNPROXY.so and libxt_spstate.so, the iptables extensions
+extension: ## build libxt_SYNPROXY.so and libxt_spstate.so, the iptables extensions, and xt-synproxy
 examples: ## build the DPI examples
 fuzzer: ## build what sends random packets in selftests/fuzz.t
 demo: ## show a connection held at the gate, and one let through
@@ -112,10 +112,14 @@ endif
 DESTDIR        ?=
 prefix         ?= /usr/local
 bindir         ?= $(prefix)/bin
+sbindir        ?= $(prefix)/sbin
 mandir         ?= $(prefix)/share/man
 xtlibdir       ?= $(or $(shell pkg-config --variable=xtlibdir xtables 2>/dev/null),/usr/lib/xtables)
 modulesdir     ?= /usr/lib/modules
 modprobedir    ?= /etc/modprobe.d
+bashcompdir    ?= $(prefix)/share/bash-completion/completions
+zshcompdir     ?= $(prefix)/share/zsh/site-functions
+fishcompdir    ?= $(prefix)/share/fish/vendor_completions.d
 modulesloaddir ?= $(if $(filter /etc/%,$(modprobedir)),/etc,/usr/lib)/modules-load.d
 
 INSTALL         ?= install
@@ -124,6 +128,9 @@ INSTALL_DATA    ?= $(INSTALL) -m 644
 
 libraries := libxt_SYNPROXY.so libxt_spstate.so
 engines   := dpi-http dpi-ndpi
+tool      := xt-synproxy
+# What the tool writes about itself.
+generated := $(out)/generated
 
 # Whatever of it has been built: scripts/vm installs with this, too.
 built      = $(wildcard $(addprefix $(out)/$(1)/,$(2)))
@@ -151,6 +158,12 @@ install:
 	$(foreach engine,$(notdir $(call built,cargo/release,$(engines))), \
 		$(INSTALL_PROGRAM) -D -t $(call to,$(bindir)) $(out)/cargo/release/$(engine) && \
 		$(INSTALL_DATA) -D -t $(call to,$(mandir)/man8) examples/$(engine)/$(engine).8 &&) :
+	$(if $(call built,cargo/release,$(tool)), \
+		$(INSTALL_PROGRAM) -D -t $(call to,$(sbindir)) $(out)/cargo/release/$(tool) && \
+		$(INSTALL_DATA) -D -t $(call to,$(mandir)/man8) $(generated)/$(tool).8 && \
+		$(INSTALL_DATA) -D $(generated)/$(tool).bash $(call to,$(bashcompdir)/$(tool)) && \
+		$(INSTALL_DATA) -D -t $(call to,$(zshcompdir)) $(generated)/_$(tool) && \
+		$(INSTALL_DATA) -D -t $(call to,$(fishcompdir)) $(generated)/$(tool).fish)
 
 # A module that is loaded stays, until the next boot or rmmod.
 uninstall:
@@ -159,7 +172,9 @@ uninstall:
 		depmod "$$(basename "$$(dirname "$$kernel")")"; done)
 	rm -f $(call to,$(modprobedir)/xt_SYNPROXY.conf) $(call to,$(modulesloaddir)/xt_SYNPROXY.conf)
 	rm -f $(addprefix $(call to,$(xtlibdir)/),$(libraries)) $(addprefix $(call to,$(bindir)/),$(engines))
-	rm -f $(addprefix $(call to,$(mandir)/man8/),xt_SYNPROXY.8 $(addsuffix .8,$(engines)))
+	rm -f $(addprefix $(call to,$(mandir)/man8/),xt_SYNPROXY.8 $(addsuffix .8,$(engines) $(tool)))
+	rm -f $(call to,$(sbindir)/$(tool)) $(call to,$(bashcompdir)/$(tool)) \
+		$(call to,$(zshcompdir)/_$(tool)) $(call to,$(fishcompdir)/$(tool).fish)
 	$(call on_target,! command -v dpkg-divert >/dev/null || \
 		dpkg-divert --quiet --local --rename --remove $(stock))
 
@@ -167,10 +182,11 @@ ifdef HERE
 export CARGO_TARGET_DIR := $(out)/cargo
 
 extension:
-	cargo build --release --locked --package libxt_SYNPROXY --package libxt_spstate
+	cargo build --release --locked --package libxt_SYNPROXY --package libxt_spstate --package $(tool)
+	$(out)/cargo/release/$(tool) generate $(generated)
 
 examples:
-	cargo build --release --locked --package dpi-http --package dpi-ndpi
+	cargo build --release --locked --package dpi-http --package dpi-ndpi --package transparent-proxy
 
 fuzzer:
 	cargo build --release --locked --package synproxy-fuzz
