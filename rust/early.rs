@@ -14,18 +14,14 @@ use crate::{
     netfilter::{
         conntrack::{self, Conn, Status, Tracked},
         hook::{point, Hook, Place as HookPlace, Verdict as HookVerdict, PRI_BEHIND_CONNTRACK},
-        pernet,
-        skb::{OwnedSkb, SkBuff},
+        skb::SkBuff,
         turn::Plain,
         xtables::{Place, Verdict},
-        Net,
     },
     open,
-    relay::Relay,
     stats::{self, Counter},
-    tcp::{handshake, timestamp::Direction, Phase, Rule, Segment, Waiting},
+    tcp::{handshake, timestamp::Direction, Phase, Rule, Segment},
 };
-use kernel::prelude::*;
 
 /// A packet at a rule in PREROUTING of the table raw.
 #[inline(always)]
@@ -116,19 +112,11 @@ fn ack(skb: &mut SkBuff, place: Place<'_>, ack: &Segment, rule: &Rule) -> Verdic
     }
     stats::count(net, Counter::CookieValid);
     // A SYN that gets lost is sent again with the client's next packet.
-    let _ = come_in(net, skb, &waiting, ack);
+    let zone = skb.zone();
+    if let Ok(out) = open::incoming(net, skb, &waiting, ack, None, &zone) {
+        out.receive(skb);
+    }
     Verdict::Final(HookVerdict::Consume)
-}
-
-/// Our SYN comes in.
-fn come_in(net: &Net, skb: &SkBuff, waiting: &Waiting, ack: &Segment) -> Result {
-    let flow = answer::client_flow(skb, ack).ok_or(EINVAL)?;
-    let syn = handshake::laden(&handshake::syn(waiting, ack, None), waiting.proxy_isn);
-    let mut out = OwnedSkb::tcp(net, flow.client, flow.server, &syn, skb.manner())?;
-    let template = &pernet::state::<Relay>(net).template;
-    out.prepare_received_syn(net, template, &skb.zone())?;
-    out.receive(skb);
-    Ok(())
 }
 
 /// The hook behind conntrack.

@@ -17,7 +17,7 @@ use crate::{
     hold::{self, Queue},
     netfilter::{
         clock_ms,
-        conntrack::{self, Conn, ConnRef, Status},
+        conntrack::{self, Conn, ConnRef, Status, Zone},
         cookie::Flow,
         hook::{Place as HookPlace, Verdict},
         nat, pernet,
@@ -28,7 +28,7 @@ use crate::{
         Net,
     },
     pending::{self, Passage},
-    relay::Relay,
+    relay::{Purpose, Relay},
     stats::{self, Counter},
     tcp::{
         backoff::{Backoff, Step},
@@ -60,7 +60,7 @@ pub(crate) fn deferred(
     if !(reaches() || keep() && reaches()) {
         return Verdict::Drop;
     }
-    if segment.payload_len() == 0 {
+    if segment.payload_len() == 0 || !is_ready(net, skb) {
         return Verdict::Drop;
     }
     // Of two CPUs one opens. When what was held has gone at this moment the server would get what nobody
@@ -80,7 +80,12 @@ pub(crate) fn deferred(
 /// of it at once. Most often the ACK becomes the SYN.
 pub(crate) fn immediate(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
     let net = place.net;
-    if let Some(packet) = Plain::new(skb, place.family) {
+    let plain = if skb.is_for_listener() {
+        None
+    } else {
+        Plain::new(skb, place.family)
+    };
+    if let Some(packet) = plain {
         if let Some(ack) = packet.segment() {
             let Some(waiting) = answer::client_by(&ack, || packet.flow(&ack)) else {
                 stats::count(net, Counter::CookieInvalid);
@@ -103,6 +108,9 @@ pub(crate) fn immediate(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
         return Verdict::Drop;
     };
     stats::count(net, Counter::CookieValid);
+    if !is_ready(net, skb) {
+        return Verdict::Drop;
+    }
     match connect(net, skb, &waiting, &ack, None) {
         Ok(()) => Verdict::Consume,
         Err(_) => Verdict::Drop,
@@ -125,6 +133,9 @@ fn connect(
     segment: &Segment,
     passage: Option<&Passage<'_>>,
 ) -> Result {
+    if skb.is_for_listener() {
+        return come_in_to_listener(net, skb, waiting, segment, passage);
+    }
     let flow = answer::client_flow(skb, segment).ok_or(EINVAL)?;
     let clock = passage.and_then(Passage::clock);
     let syn = handshake::syn(waiting, segment, clock);
@@ -133,6 +144,54 @@ fn connect(
     if begin(net, &mut out, near, waiting, &syn, manner, passage)? {
         Routed::found(out)?.send(net);
     }
+    Ok(())
+}
+
+/// Our SYN as it comes in, in `zone`: what is to be remembered is in it.
+pub(crate) fn incoming(
+    net: &Net,
+    skb: &SkBuff,
+    waiting: &Waiting,
+    segment: &Segment,
+    clock: Option<u32>,
+    zone: &Zone,
+) -> Result<OwnedSkb> {
+    let flow = answer::client_flow(skb, segment).ok_or(EINVAL)?;
+    let syn = handshake::laden(&handshake::syn(waiting, segment, clock), waiting.proxy_isn);
+    let mut out = OwnedSkb::tcp(net, flow.client, flow.server, &syn, skb.manner())?;
+    let template = &pernet::state::<Relay>(net).template;
+    out.prepare_received_syn(net, template, zone)?;
+    Ok(out)
+}
+
+/// Whether our SYN for the client of `skb` can be made; if not, it can when the client sends that again.
+fn is_ready(net: &Net, skb: &SkBuff) -> bool {
+    !skb.is_for_listener() || pernet::request::<Relay>(net, skb.family(), Purpose::Enter)
+}
+
+/// TPROXY has handed the client's packet to a transparent proxy. It will do so with our SYN when that comes
+/// in as the client's own would have.
+fn come_in_to_listener(
+    net: &Net,
+    skb: &SkBuff,
+    waiting: &Waiting,
+    segment: &Segment,
+    passage: Option<&Passage<'_>>,
+) -> Result {
+    let zone = match passage {
+        Some(passage) => passage.old().zone(),
+        None => {
+            if let Some(old) = skb.lookup(net, skb.family()) {
+                if !make_way(net, &old, waiting)? {
+                    return Ok(());
+                }
+            }
+            skb.zone()
+        }
+    };
+    let clock = passage.and_then(Passage::clock);
+    // Now: what has come by the passage is taken over in `came_in`.
+    incoming(net, skb, waiting, segment, clock, &zone)?.receive_now(skb);
     Ok(())
 }
 
@@ -151,27 +210,9 @@ fn begin(
     let template = &pernet::state::<Relay>(net).template;
     let mut ct = conntrack::track_syn(net, out, template, old)?;
     if ct.is(Status::Confirmed) {
-        match gate::phase(&ct) {
-            // The client's ACK once more: our SYN is repeated anyway.
-            Phase::Opening {
-                proxy_isn,
-                client_isn,
-                ..
-            } if proxy_isn == waiting.proxy_isn && client_isn == waiting.client_isn => {
-                stats::count(net, Counter::CookieRetrans);
-                return Ok(false);
-            }
-            // A packet of its own, which conntrack takes for INVALID.
-            Phase::Open { proxy_isn, .. } if handshake::is_same(proxy_isn, waiting.proxy_isn) => {
-                return Err(EEXIST)
-            }
-            // There is a verdict to come for it.
-            Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone => return Err(EEXIST),
-            // An older connection on the same ports, of which its client knows nothing any more: it
-            // has just shaken hands for a new one.
-            Phase::Opening { .. } | Phase::Open { .. } | Phase::None => ct.delete(),
+        if !make_way(net, &ct, waiting)? {
+            return Ok(false);
         }
-        stats::count(net, Counter::ConnReopened);
         ct = conntrack::track_syn(net, out, template, old)?;
         if ct.is(Status::Confirmed) {
             return Err(EEXIST);
@@ -204,6 +245,37 @@ fn begin(
     Ok(true)
 }
 
+/// Has `ct`, an entry on the client's ports, end for a new connection; whether that is to be made, as it is
+/// not under way yet.
+///
+/// # Errors
+///
+/// `EEXIST` when `ct` is this very connection, or has a verdict to come.
+fn make_way(net: &Net, ct: &Conn, waiting: &Waiting) -> Result<bool> {
+    match gate::phase(ct) {
+        // The client's ACK once more: our SYN is repeated anyway.
+        Phase::Opening {
+            proxy_isn,
+            client_isn,
+            ..
+        } if proxy_isn == waiting.proxy_isn && client_isn == waiting.client_isn => {
+            stats::count(net, Counter::CookieRetrans);
+            return Ok(false);
+        }
+        // A packet of its own, which conntrack takes for INVALID.
+        Phase::Open { proxy_isn, .. } if handshake::is_same(proxy_isn, waiting.proxy_isn) => {
+            return Err(EEXIST)
+        }
+        // There is a verdict to come for it.
+        Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone => return Err(EEXIST),
+        // An older connection on the same ports, of which its client knows nothing any more: it
+        // has just shaken hands for a new one.
+        Phase::Opening { .. } | Phase::Open { .. } | Phase::None => ct.delete(),
+    }
+    stats::count(net, Counter::ConnReopened);
+    Ok(true)
+}
+
 /// Our SYN has come in, and been given its entry `ct`: what it brings goes there, and is not for the
 /// server.
 pub(crate) fn came_in(skb: &mut SkBuff, place: HookPlace<'_>, ct: &Conn) -> Result {
@@ -230,7 +302,11 @@ pub(crate) fn came_in(skb: &mut SkBuff, place: HookPlace<'_>, ct: &Conn) -> Resu
             backoff: Backoff::new(clock_ms()),
         },
         None,
-    )
+    )?;
+    if let Some(mark) = pernet::state::<Relay>(place.net).pending.meet(ct) {
+        ct.set_mark(mark);
+    }
+    Ok(())
 }
 
 /// Whether our SYN for the entry `ct` has come in; then `skb`, which is it, knows the way from now on.

@@ -10,7 +10,8 @@
 //!
 //! From the end of the one entry to the confirmation of the other (when our SYN has got through, unless a
 //! rule queues it) another CPU finds neither for what the client sends. So long there is a `Passage`, by
-//! which it is found by its addresses; it is owned by who carries the verdict out.
+//! which it is found by its addresses; it is owned by who carries the verdict out. Where our SYN comes in,
+//! it does so before that returns.
 //!
 //! The lock guards the table, and who may put an entry for a waiting client into conntrack's: conntrack's
 //! locks are taken under it, never the other way round. Nothing is sent under it. When the namespace or the module goes, the
@@ -69,6 +70,8 @@ pub(crate) struct Table {
 struct Passing {
     flow: Flow,
     zone: u16,
+    /// That of its old entry.
+    mark: u32,
     stage: Stage,
 }
 
@@ -77,6 +80,16 @@ enum Stage {
     Held(Queue),
     /// It is in the table, with this entry.
     Arrived(ConnRef),
+}
+
+impl Passing {
+    /// From now on what it has sent is with `pending`, whose entry is `new`.
+    fn arrive(&mut self, pending: &mut Pending, new: &Conn) {
+        let arrived = Stage::Arrived(new.into());
+        if let Stage::Held(queue) = core::mem::replace(&mut self.stage, arrived) {
+            pending.held = Some(queue);
+        }
+    }
 }
 
 /// Whose data it is.
@@ -414,6 +427,25 @@ impl Table {
         self.locked(|inner| inner.keep(whose, held))
     }
 
+    /// Our SYN has come in, and `new`, which is in the table, is its entry. If its client is between two
+    /// entries, that is the second one; returns the mark of the first.
+    pub(crate) fn meet(&self, new: &Conn) -> Option<u32> {
+        if !self.passes.load(Relaxed) {
+            return None;
+        }
+        let (flow, zone) = (new.flow(), new.zone().id());
+        self.locked(|inner| {
+            let Inner {
+                clients, passing, ..
+            } = inner;
+            let passing = passing
+                .values_mut()
+                .find(|passing| passing.flow == flow && passing.zone == zone)?;
+            passing.arrive(clients.get_mut(&new.address())?, new);
+            Some(passing.mark)
+        })
+    }
+
     /// Has the client of `ct` leave that entry if `choose` says so. Who sees that it has been chosen finds
     /// the passage, or, when that is over, the new entry.
     ///
@@ -433,6 +465,7 @@ impl Table {
             let passing = Passing {
                 flow: ct.flow(),
                 zone: ct.zone().id(),
+                mark: ct.mark(),
                 stage: Stage::Held(pending.held.take().ok_or(ENOENT)?),
             };
             inner.clients.remove(&key);
@@ -468,7 +501,7 @@ impl Passage<'_> {
     }
 
     /// From now on what it has sent is with `new`, which is in the table.
-    fn arrive(&self, new: ConnRef) {
+    fn arrive(&self, new: &Conn) {
         self.table.locked(|inner| {
             let (Some(passing), Some(pending)) = (
                 inner.passing.get_mut(&self.old.address()),
@@ -476,10 +509,7 @@ impl Passage<'_> {
             ) else {
                 return;
             };
-            if let Stage::Held(queue) = core::mem::replace(&mut passing.stage, Stage::Arrived(new))
-            {
-                pending.held = Some(queue);
-            }
+            passing.arrive(pending, new);
         });
     }
 }
@@ -511,7 +541,7 @@ pub(crate) fn wait(net: &Net, ct: &Conn, waiting: &Waiting) -> Result {
 ///
 /// `ENOMEM`.
 pub(crate) fn unanswered(net: &Net, syn: Unanswered, passage: Option<&Passage<'_>>) -> Result {
-    let new: ConnRef = syn.entry().into();
+    let new = ConnRef::from(syn.entry());
     insert(
         net,
         Pending {
@@ -521,7 +551,7 @@ pub(crate) fn unanswered(net: &Net, syn: Unanswered, passage: Option<&Passage<'_
         },
     )?;
     if let Some(passage) = passage {
-        passage.arrive(new);
+        passage.arrive(&new);
     }
     Ok(())
 }

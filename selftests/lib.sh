@@ -284,6 +284,41 @@ start_dpi() {
 	wait_for grep "listening on queue" "$tmp/dpi.log"
 }
 
+# An FTP server behind fw.
+start_ftp() {
+	# Its user's home is to be there, too, and is hidden in a sandbox.
+	mkdir -p /var/run/vsftpd/empty ~ftp
+	cat >"$tmp/vsftpd.conf" <<-END
+		background=NO
+		listen=NO
+		listen_ipv6=YES
+		anonymous_enable=YES
+		no_anon_password=YES
+		anon_root=$www
+		secure_chroot_dir=/var/run/vsftpd/empty
+		connect_from_port_20=YES
+		xferlog_enable=NO
+		isolate=NO
+		isolate_network=NO
+		seccomp_sandbox=NO
+		vsftpd_log_file=$tmp/vsftpd.log
+	END
+	chmod 600 "$tmp/vsftpd.conf"
+	spawn server vsftpd "$tmp/vsftpd.conf"
+	wait_for listens server 21
+}
+
+# listens NAMESPACE PORT
+listens() { in_ns "$1" ss -Hltn "sport = $2" | grep -q .; }
+
+# file PORT OPTION...: fetches a file; control and data connection have ports from
+# PORT on.
+file() {
+	client curl -sS --max-time 60 --local-port "$1-$(($1 + 8))" "${@:2}" -o "$tmp/file.$1" \
+		"ftp://$(host "$address")/64k" &&
+		cmp "$tmp/file.$1" "$www/64k"
+}
+
 gate() { ipt_restore <"$here/../examples/synproxy.rules"; }
 
 # The conntrack entries of the family; those of a client port.

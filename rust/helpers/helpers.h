@@ -56,6 +56,7 @@ struct dst_entry *rust_helper_skb_dst(const struct sk_buff *skb);
 u16 rust_helper_skb_gso_size(const struct sk_buff *skb);
 bool rust_helper_skb_is_unicast(const struct sk_buff *skb);
 int rust_helper_skb_iif(const struct sk_buff *skb);
+bool rust_helper_skb_has_transparent_listener(const struct sk_buff *skb);
 u32 rust_helper_skb_mark(const struct sk_buff *skb);
 void rust_helper_skb_set_mark(struct sk_buff *skb, u32 mark);
 void rust_helper_skb_allow_fragments(struct sk_buff *skb);
@@ -99,6 +100,7 @@ bool rust_helper_nf_hook_sees_once(const struct sk_buff *skb, const struct nf_ho
 bool rust_helper_nf_hook_out_is_l3_master(const struct nf_hook_state *state);
 /* Takes the packet over. */
 void rust_helper_netif_rx(struct sk_buff *skb, const struct sk_buff *like);
+void rust_helper_netif_receive_skb(struct sk_buff *skb, const struct sk_buff *like);
 bool rust_helper_netif_rx_by(struct net *net, struct sk_buff *skb, int ifindex);
 
 /* net/tcp.h */

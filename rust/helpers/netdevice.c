@@ -28,7 +28,7 @@ bool rust_helper_nf_hook_sees_once(const struct sk_buff *skb, const struct nf_ho
  * As a device without a link-layer header would: whatever listens to frames
  * has had this one already. What ip_local_out() would fill in is done here.
  */
-static void come_in(struct sk_buff *skb, struct net_device *dev)
+static void prepare(struct sk_buff *skb, struct net_device *dev)
 {
 	if (skb->protocol == htons(ETH_P_IP)) {
 		ip_hdr(skb)->tot_len = htons(skb->len);
@@ -39,12 +39,21 @@ static void come_in(struct sk_buff *skb, struct net_device *dev)
 	skb->dev = dev;
 	skb->pkt_type = PACKET_HOST;
 	skb_reset_mac_header(skb);
-	netif_rx(skb);
 }
 
 void rust_helper_netif_rx(struct sk_buff *skb, const struct sk_buff *like)
 {
-	come_in(skb, like->dev);
+	prepare(skb, like->dev);
+	netif_rx(skb);
+}
+
+/* Without RPS, which might give it to another CPU. */
+void rust_helper_netif_receive_skb(struct sk_buff *skb, const struct sk_buff *like)
+{
+	local_bh_disable();
+	prepare(skb, like->dev);
+	netif_receive_skb_core(skb);
+	local_bh_enable();
 }
 
 bool rust_helper_netif_rx_by(struct net *net, struct sk_buff *skb, int ifindex)
@@ -53,8 +62,10 @@ bool rust_helper_netif_rx_by(struct net *net, struct sk_buff *skb, int ifindex)
 
 	rcu_read_lock();
 	dev = dev_get_by_index_rcu(net, ifindex);
-	if (dev)
-		come_in(skb, dev);
+	if (dev) {
+		prepare(skb, dev);
+		netif_rx(skb);
+	}
 	rcu_read_unlock();
 	return dev;
 }

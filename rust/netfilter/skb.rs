@@ -96,7 +96,8 @@ impl SkBuff {
         unsafe { bindings::skb_copy_bits(self.as_raw(), offset, to.as_mut_ptr().cast(), len) == 0 }
     }
 
-    /// The packet's mark.
+    /// The packet's mark, for what is sent on its account: 0 when TPROXY has given it to a proxy, as that has
+    /// set the mark.
     pub fn mark(&self) -> u32 {
         // SAFETY: `self` is valid.
         unsafe { bindings::rust_helper_skb_mark(self.as_raw()) }
@@ -121,6 +122,12 @@ impl SkBuff {
     pub fn is_loopback(&self) -> bool {
         // SAFETY: `self` is valid, and its device too while a hook sees the packet.
         unsafe { bindings::rust_helper_nf_is_loopback_packet(self.as_raw()) }
+    }
+
+    /// Whether the target TPROXY has given the packet to a proxy that listens.
+    pub fn is_for_listener(&self) -> bool {
+        // SAFETY: `self` is valid, and so is the socket that it has a reference on.
+        unsafe { bindings::rust_helper_skb_has_transparent_listener(self.as_raw()) }
     }
 
     /// The index of the device by which the packet has come.
@@ -651,6 +658,12 @@ impl OwnedSkb {
         // SAFETY: A packet that a hook looks at has a device, which does not go meanwhile; a queue of
         // received packets is emptied before a device in it goes. Ours is taken over.
         unsafe { bindings::rust_helper_netif_rx(self.into_raw(), like.as_raw()) }
+    }
+
+    /// The same, and it has got where it goes, or been queued by a rule, when this returns.
+    pub fn receive_now(self, like: &SkBuff) {
+        // SAFETY: As above. Packets may be received while another one is, as tunnels do.
+        unsafe { bindings::rust_helper_netif_receive_skb(self.into_raw(), like.as_raw()) }
     }
 
     /// Has the packet come in by the device with this index.
