@@ -97,7 +97,10 @@ impl Report {
         };
         let hints = self.findings.len() - self.faults();
         let _ = match (self.faults(), self.is_blind) {
-            (0, true) => writeln!(text, "Too little could be looked at; it takes root, and iptables."),
+            (0, true) => writeln!(
+                text,
+                "Too little could be looked at; it takes root, and iptables."
+            ),
             (0, false) if hints == 0 => {
                 writeln!(text, "Nothing is wrong; {rules} the target SYNPROXY.")
             }

@@ -8,9 +8,11 @@ const FLOOD: &str = include_str!("flood.rules");
 const ONE_RULE: &str = include_str!("one-rule.rules");
 const GATE: &str = include_str!("gate.rules");
 
-const MODULES: &str = "xt_SYNPROXY 151552 5 - Live 0xffffffffc0a2b000 (OE)\n\
-    nf_conntrack 204800 4 xt_conntrack,nf_nat,xt_CT,xt_SYNPROXY, Live 0xffffffffc09e0000";
-const QUEUE: &str = "    0   4242     0 2 65535     0     0        7  1";
+const MODULES: &str = "xt_SYNPROXY 401408 7 - Live 0xffffffffc087a000 (OE)\n\
+    nf_nat 65536 1 xt_SYNPROXY, Live 0xffffffffc0874000\n\
+    nf_conntrack 221184 4 xt_SYNPROXY,nf_nat,xt_conntrack,xt_CT, Live 0xffffffffc085e000\n\
+    x_tables 61440 8 ipt_REJECT,xt_mark,xt_NFQUEUE,xt_SYNPROXY,xt_conntrack,xt_CT,xt_tcpudp,nft_compat, Live 0xffffffffc0854000";
+const QUEUE: &str = "    0    230     0 2 65531     0     0        1  1";
 const COUNTERS: &str = "entries\t\tsyn_received\tgate_timeouts\topened\thold_full\tgate_full\tcontradictions\trate_limited\n\
     00000000\t00000003\t00000000\t00000001\t00000000\t00000000\t00000000\t00000000\n\
     00000000\t00000001\t00000000\t00000000\t00000000\t00000000\t00000000\t00000000\n";
@@ -78,7 +80,10 @@ fn system(rules: &str) -> Facts {
             .map(|name| {
                 (
                     name.into(),
-                    Ok("Features for it:\nlarge-receive-offload: off [fixed]".into()),
+                    Ok(
+                        "Features for it:\nrx-checksumming: on\nlarge-receive-offload: off [fixed]"
+                            .into(),
+                    ),
                 )
             })
             .into(),
@@ -289,7 +294,7 @@ fn invalid_packets() {
 
 #[test]
 fn the_queue() {
-    let queue = "-A FORWARD -d 10.0.2.2/32 -p tcp -m tcp --dport 80 -m spstate --in-progress -j NFQUEUE --queue-num 0";
+    let queue = "-A FORWARD -d 10.0.2.2/32 -i eth0 -p tcp -m tcp --dport 80 -m spstate --in-progress -j NFQUEUE --queue-num 0";
     let in_filter = with(
         &changed(GATE, queue, "-A FORWARD"),
         &format!("[0:0] {queue}"),
@@ -322,12 +327,12 @@ fn accepted_too_early() {
         &changed(GATE, " -m spstate ! --in-progress", ""),
         "filter FORWARD: this rule accepts what clients send that wait",
     );
-    let accept = "[0:0] -A FORWARD -i eth0 -p tcp -m tcp --dport 80 -j ACCEPT";
+    let accept = "[0:0] -A FORWARD -s 10.0.1.0/24 -p tcp -m tcp --dport 80 -j ACCEPT";
     let above = with(GATE, accept, "--ctstate RELATED,ESTABLISHED");
-    // Of this interface only, and the gate is for all: it may be as it is meant.
+    // Of these clients only, and the gate is for all: it may be as it is meant.
     rules_are_clean(&above);
     rules_have(
-        &changed(&above, "-A FORWARD -i eth0", "-A FORWARD"),
+        &changed(&above, "-A FORWARD -s 10.0.1.0/24", "-A FORWARD"),
         "accepts what clients send that wait",
     );
     rules_are_clean(&with(
@@ -363,9 +368,11 @@ fn tcp_loose() {
         "-m spstate --none -j SYNPROXY",
         "-m conntrack --ctstate INVALID,UNTRACKED -j SYNPROXY --defer",
     );
-    let notrack = "*raw\n:PREROUTING ACCEPT [0:0]\n[0:0] -A PREROUTING -p tcp -m tcp --dport 80 --tcp-flags FIN,SYN,RST,ACK SYN -j CT --notrack\nCOMMIT\n";
-    rules_are_clean(&format!("{deferred}{notrack}"));
-    let mut facts = system(&format!("{deferred}{notrack}"));
+    let notrack = "[0:0] -A PREROUTING -p tcp -m tcp --dport 80 --tcp-flags FIN,SYN,RST,ACK SYN -j CT --notrack";
+    let raw = ":PREROUTING ACCEPT [233:209826]\n:OUTPUT ACCEPT [0:0]\n";
+    let deferred = changed(&deferred, raw, &format!("{raw}{notrack}\n"));
+    rules_are_clean(&deferred);
+    let mut facts = system(&deferred);
     set(&mut facts, "tcp_loose", "1");
     finds(&facts, Level::Fault, "tcp_loose is 1");
 }
@@ -487,7 +494,7 @@ fn conntracks_table() {
 
 #[test]
 fn offloads_of_what_forwards() {
-    let lro = || Ok("Features for eth0:\n\tlarge-receive-offload: on\n".into());
+    let lro = || Ok("Features for eth0:\nrx-checksumming: on\nlarge-receive-offload: on\n".into());
     let mut facts = system(GATE);
     facts.offloads.insert("eth0".into(), lro());
     finds(&facts, Level::Fault, "eth0 has large receive offload");
