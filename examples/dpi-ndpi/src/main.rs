@@ -113,7 +113,7 @@ impl<'a> Engine<'a> {
         let mark = match verdict {
             Verdict::Undecided => None,
             Verdict::Known(protocol) if self.allowed.iter().any(|id| protocol.is(*id)) => {
-                Some(self.args.mark).filter(|_| stream.speaks(seq))
+                stream.speaks(seq).then_some(self.args.mark)
             }
             Verdict::Known(_) | Verdict::Torn => self.args.deny_mark,
         };
