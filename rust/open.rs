@@ -80,7 +80,7 @@ pub(crate) fn deferred(
 /// of it at once. Most often the ACK becomes the SYN.
 pub(crate) fn immediate(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
     let net = place.net;
-    let plain = if skb.is_for_listener() {
+    let plain = if skb.is_for_proxy() {
         None
     } else {
         Plain::new(skb, place.family)
@@ -133,8 +133,8 @@ fn connect(
     segment: &Segment,
     passage: Option<&Passage<'_>>,
 ) -> Result {
-    if skb.is_for_listener() {
-        return come_in_to_listener(net, skb, waiting, segment, passage);
+    if skb.is_for_proxy() {
+        return come_in_to_proxy(net, skb, waiting, segment, passage);
     }
     let flow = answer::client_flow(skb, segment).ok_or(EINVAL)?;
     let clock = passage.and_then(Passage::clock);
@@ -165,13 +165,14 @@ pub(crate) fn incoming(
 }
 
 /// Whether our SYN for the client of `skb` can be made; if not, it can when the client sends that again.
-fn is_ready(net: &Net, skb: &SkBuff) -> bool {
-    !skb.is_for_listener() || pernet::request::<Relay>(net, skb.family(), Purpose::Enter)
+#[inline]
+pub(crate) fn is_ready(net: &Net, skb: &SkBuff) -> bool {
+    !skb.is_for_proxy() || pernet::request::<Relay>(net, skb.family(), Purpose::Enter)
 }
 
 /// TPROXY has handed the client's packet to a transparent proxy. It will do so with our SYN when that comes
 /// in as the client's own would have.
-fn come_in_to_listener(
+fn come_in_to_proxy(
     net: &Net,
     skb: &SkBuff,
     waiting: &Waiting,

@@ -8,10 +8,10 @@
 //! answer or an ICMP error) takes it out. What is over otherwise is thrown out by the namespace's timer:
 //! entries that were deleted, have timed out, or were never confirmed because our SYN was dropped.
 //!
-//! From the end of the one entry to the confirmation of the other (when our SYN has got through, unless a
-//! rule queues it) another CPU finds neither for what the client sends. So long there is a `Passage`, by
-//! which it is found by its addresses; it is owned by who carries the verdict out. Where our SYN comes in,
-//! it does so before that returns.
+//! From the end of the one entry to the confirmation of the other (when our SYN has got through) another
+//! CPU finds neither for what the client sends. So long there is a `Passage`, by which it is found by its
+//! addresses; it is owned by who carries the verdict out. Where our SYN comes in, it does so before that
+//! returns.
 //!
 //! The lock guards the table, and who may put an entry for a waiting client into conntrack's: conntrack's
 //! locks are taken under it, never the other way round. Nothing is sent under it. When the namespace or the module goes, the

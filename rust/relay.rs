@@ -230,6 +230,8 @@ fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
             let our_syn = segment.is_syn()
                 && segment.seq() == client_isn
                 && segment.ack() == 0
+                // The client's own may have what nobody has judged.
+                && segment.payload_len() == 0
                 && (open::comes_in(net, ct, skb) || skb.is_local());
             // A client that gives up: its own sequence numbers are right.
             if our_syn || segment.is_rst() {

@@ -237,6 +237,8 @@ fn judge(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule) -> 
 /// The client's handshake, and the server's right after it.
 fn immediate(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule) -> Verdict {
     if segment.is_syn() {
+        // In good time.
+        open::is_ready(place.net, skb);
         Verdict::Final(answer::immediate(skb, place, rule))
     } else if segment.is_ack() {
         Verdict::Final(open::immediate(skb, place))
@@ -248,7 +250,8 @@ fn immediate(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule)
 /// The client's handshake only.
 fn deferred(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule) -> Verdict {
     // Most often there was a rule that said so.
-    let is_ready = pernet::request::<Relay>(place.net, place.family, Purpose::Gate);
+    let is_ready = pernet::request::<Relay>(place.net, place.family, Purpose::Gate)
+        & open::is_ready(place.net, skb);
     if segment.is_syn() {
         Verdict::Final(answer::deferred(place.net, skb, segment, rule))
     } else if segment.is_ack() && !is_ready {

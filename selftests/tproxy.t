@@ -55,6 +55,8 @@ server_saw_proxy() {
 	[[ $seen == "$client "*" $server "* && $seen != "$client $1 "* ]] || { echo "got '$seen'" && false; }
 }
 offered() { grep -q 'mss 1401' <(seen client "tcp dst port $1 and $SYN_ACK"); }
+# How many SYNs have got to the transparent proxy.
+let_in() { ipt_save -c | sed -nE 's/^\[([0-9]+):.* -A INPUT .*--ctstate NEW -j ACCEPT/\1/p'; }
 knocks() { seen_count server "tcp[tcpflags] & (tcp-syn | tcp-ack) == tcp-syn or ip6[53] & 18 == 2"; }
 
 # visit PORT DPORT: fetches a page and compares it.
@@ -63,9 +65,12 @@ visit() {
 		cmp "$tmp/page.$1" "$www/1M"
 }
 
-# passes NAME PORT [DPORT BY]: a page comes, by the proxy.
+# passes NAME PORT [DPORT BY]: a page comes, by the proxy, and another one on the same port.
 passes() {
 	ok "$1: a page comes" visit "$2" "${3-80}"
+	# The client may have been the first to close.
+	client ss -HK state time-wait "sport = $2" >&2
+	ok "$1: and once more, from the same port" visit "$2" "${3-80}"
 	ok "$1: the proxy was in between" "${4-proxied}" "$2"
 	ok "$1: the server sees the client's address" server_saw_proxy "$2"
 }
@@ -93,10 +98,11 @@ fw ip -"$FAMILY" route add local default dev lo table 100
 ipt -t mangle -N DIVERT
 ipt -t mangle -A DIVERT -j MARK --set-mark 0x100/0x100
 ipt -t mangle -A DIVERT -j ACCEPT
-ipt -t mangle -A PREROUTING -p tcp -m socket --transparent -j DIVERT
+# A SYN on ports whose socket is in TIME_WAIT is for the listener, as TPROXY knows.
 hand_over 80 3129
 hand_over 81 3130
 hand_over 21 3129
+ipt -t mangle -A PREROUTING -p tcp -m socket --transparent -j DIVERT
 ipt -P FORWARD DROP
 passes "no SYN proxy" 4001
 
@@ -125,13 +131,16 @@ ipt -A INPUT -i eth0 -p tcp --dport 80 -m spstate --none -j SYNPROXY "${options[
 ipt -A INPUT -i eth0 -p tcp --dport 80 -m conntrack --ctstate NEW -j ACCEPT
 [ "$FAMILY" = 4 ] || ipt -A INPUT -p icmpv6 -j ACCEPT
 passes "gate" 4051
+settle
+ok "gate: the client has met the SYN proxy" offered 4051
 ok "gate: what the client sent meanwhile has come in" [ "$(counted held)" -ge 1 ]
 settle
-before=$(knocks) lines=$(grep -c . "$tmp/proxy.log")
+before=$(knocks) lines=$(grep -c . "$tmp/proxy.log") entered=$(let_in)
 ok "gate: who says something else is reset" reset_by_gate "SSH-2.0-x"
 settle
 is "gate: and no server has heard of it" "$(knocks)" "$before"
 is "gate: nor has the proxy" "$(grep -c . "$tmp/proxy.log")" "$lines"
+is "gate: no packet has been let in to it" "$(let_in)" "$entered"
 no_rules
 
 ### Without a gate
@@ -140,6 +149,8 @@ fw sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0
 ipt -t raw -A PREROUTING -i eth0 -p tcp --dport 80 --syn -j CT --notrack
 ipt -A INPUT -i eth0 -p tcp --dport 80 -m state --state UNTRACKED,INVALID -j SYNPROXY "${options[@]}"
 passes "two rules" 4011
+settle
+ok "two rules: the client has met the SYN proxy" offered 4011
 no_rules
 fw sysctl -qw net.netfilter.nf_conntrack_tcp_loose=1
 

@@ -56,7 +56,7 @@ struct dst_entry *rust_helper_skb_dst(const struct sk_buff *skb);
 u16 rust_helper_skb_gso_size(const struct sk_buff *skb);
 bool rust_helper_skb_is_unicast(const struct sk_buff *skb);
 int rust_helper_skb_iif(const struct sk_buff *skb);
-bool rust_helper_skb_has_transparent_listener(const struct sk_buff *skb);
+bool rust_helper_skb_is_for_transparent(const struct sk_buff *skb);
 u32 rust_helper_skb_mark(const struct sk_buff *skb);
 void rust_helper_skb_set_mark(struct sk_buff *skb, u32 mark);
 void rust_helper_skb_allow_fragments(struct sk_buff *skb);

@@ -47,7 +47,7 @@ void rust_helper_netif_rx(struct sk_buff *skb, const struct sk_buff *like)
 	netif_rx(skb);
 }
 
-/* Without RPS, which might give it to another CPU. */
+/* netif_rx() would have it wait, and RPS might give it to another CPU. */
 void rust_helper_netif_receive_skb(struct sk_buff *skb, const struct sk_buff *like)
 {
 	local_bh_disable();

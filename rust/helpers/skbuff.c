@@ -49,15 +49,16 @@ int rust_helper_skb_iif(const struct sk_buff *skb)
 	return skb->skb_iif;
 }
 
-bool rust_helper_skb_has_transparent_listener(const struct sk_buff *skb)
+/* Not of a packet that a transparent socket sends. */
+bool rust_helper_skb_is_for_transparent(const struct sk_buff *skb)
 {
-	return skb->sk && skb->sk->sk_state == TCP_LISTEN && inet_sk_transparent(skb->sk);
+	return skb->sk && skb->skb_iif && inet_sk_transparent(skb->sk);
 }
 
 /* A mark that goes with TPROXY leads to the proxy: the kernel's own answers do not have it. */
 u32 rust_helper_skb_mark(const struct sk_buff *skb)
 {
-	return rust_helper_skb_has_transparent_listener(skb) ? 0 : skb->mark;
+	return rust_helper_skb_is_for_transparent(skb) ? 0 : skb->mark;
 }
 
 void rust_helper_skb_set_mark(struct sk_buff *skb, u32 mark)

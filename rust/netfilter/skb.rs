@@ -96,8 +96,8 @@ impl SkBuff {
         unsafe { bindings::skb_copy_bits(self.as_raw(), offset, to.as_mut_ptr().cast(), len) == 0 }
     }
 
-    /// The packet's mark, for what is sent on its account: 0 when TPROXY has given it to a proxy, as that has
-    /// set the mark.
+    /// The packet's mark, for what is sent on its account: 0 when TPROXY has given it to a proxy, and set the
+    /// mark for that.
     pub fn mark(&self) -> u32 {
         // SAFETY: `self` is valid.
         unsafe { bindings::rust_helper_skb_mark(self.as_raw()) }
@@ -124,10 +124,15 @@ impl SkBuff {
         unsafe { bindings::rust_helper_nf_is_loopback_packet(self.as_raw()) }
     }
 
-    /// Whether the target TPROXY has given the packet to a proxy that listens.
-    pub fn is_for_listener(&self) -> bool {
+    /// Whether the target TPROXY has given the packet to the socket of a transparent proxy, which may have
+    /// been closed since.
+    #[inline]
+    pub fn is_for_proxy(&self) -> bool {
         // SAFETY: `self` is valid, and so is the socket that it has a reference on.
-        unsafe { bindings::rust_helper_skb_has_transparent_listener(self.as_raw()) }
+        unsafe {
+            !(*self.as_raw()).sk.is_null()
+                && bindings::rust_helper_skb_is_for_transparent(self.as_raw())
+        }
     }
 
     /// The index of the device by which the packet has come.
@@ -660,9 +665,9 @@ impl OwnedSkb {
         unsafe { bindings::rust_helper_netif_rx(self.into_raw(), like.as_raw()) }
     }
 
-    /// The same, and it has got where it goes, or been queued by a rule, when this returns.
+    /// The same, and it has got where it goes when this returns, unless a rule in the table raw queues it.
     pub fn receive_now(self, like: &SkBuff) {
-        // SAFETY: As above. Packets may be received while another one is, as tunnels do.
+        // SAFETY: As above. Packets may be received while another one is, as of a bridge.
         unsafe { bindings::rust_helper_netif_receive_skb(self.into_raw(), like.as_raw()) }
     }
 

@@ -61,7 +61,7 @@ impl Extras {
 /// Two bits that tell apart the MSS that a cookie can keep: 536, 1300, 1440, 1460 in IPv4, 1220, 1420,
 /// 1440, 8940 in IPv6.
 fn check_bits(mss: u16) -> u32 {
-    u32::from(mss) / 22 & 3
+    (u32::from(mss) / 22) & 3
 }
 
 /// Whether an echoed TSval went with a cookie that keeps `mss`.
