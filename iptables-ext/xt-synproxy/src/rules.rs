@@ -312,7 +312,7 @@ mod tests {
     fn lines(line: &str) -> String {
         let all = written(line).unwrap();
         let kept = all.lines().filter(|line| !line.starts_with('#'));
-        kept.map(|line| format!("{line}\n")).collect()
+        kept.collect::<Vec<_>>().join("\n") + "\n"
     }
 
     fn written(line: &str) -> Result<String, String> {

@@ -113,7 +113,7 @@ pub(super) fn facts() -> Facts {
             let ours = text
                 .lines()
                 .filter(|line| line.starts_with("options xt_SYNPROXY "));
-            ours.map(|line| format!("{line}\n")).collect()
+            ours.collect::<Vec<_>>().join("\n")
         }),
         libraries: libraries(),
         nft: run("nft", &["list", "ruleset"]),

@@ -446,12 +446,14 @@ fn options_of_the_target() {
 
 #[test]
 fn spstate_without_the_target() {
-    let alone: String = GATE
-        .lines()
-        .filter(|line| !line.contains("SYNPROXY"))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    rules_have(&alone, "a rule with -m spstate, and none with -j SYNPROXY");
+    let rest = GATE.lines().filter(|line| !line.contains("SYNPROXY"));
+    rules_have(
+        &rest.collect::<Vec<_>>().join(
+            "
+",
+        ),
+        "a rule with -m spstate, and none with -j SYNPROXY",
+    );
 }
 
 #[test]
