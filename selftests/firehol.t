@@ -129,6 +129,11 @@ command -v firehol >/dev/null || {
 	exit
 }
 set_up
+if ! fw ipset create try hash:ip; then
+	skip "FireHOL" "the kernel has no ipset"
+	finish
+fi
+fw ipset destroy try
 for at in "fw eth0 $public" "fw eth0 $trap" "server s0 $second"; do
 	read -r ns device what <<<"$at"
 	ip -n "$ns" addr add "$what/$bits" dev "$device"

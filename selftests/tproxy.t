@@ -88,6 +88,11 @@ no_rules() {
 }
 
 set_up
+if ! ipt -t mangle -A PREROUTING -p tcp -j TPROXY --on-port 3129; then
+	skip "TPROXY" "the kernel has none"
+	finish
+fi
+ipt -t mangle -F
 start_nginx server
 capture
 start_proxy
