@@ -31,7 +31,7 @@ start_servers() {
 	END
 	chmod +x "$tmp/ssh.server"
 	spawn server socat TCP6-LISTEN:22,ipv6only=0,fork,reuseaddr "EXEC:$tmp/ssh.server"
-	wait_for listening 22
+	wait_for listens server 22
 	server "$iptables-$BACKEND-restore" <<-END
 		*nat
 		-A PREROUTING -p tcp --dport 80 --sport 4100:4199 -j REDIRECT --to-ports 443
@@ -39,7 +39,6 @@ start_servers() {
 		COMMIT
 	END
 }
-listening() { [ -n "$(server ss -Hltn "sport = :$1")" ]; }
 
 # engine ndpi|suricata PROTOCOL...: these may pass.
 engine() { "start_$1" "${@:2}" && engine=$pid; }

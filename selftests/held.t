@@ -209,8 +209,7 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=s
 	-keyout "$tmp/key.pem" -out "$tmp/cert.pem" 2>/dev/null
 spawn server openssl s_server -quiet -www -accept "$(host "$server"):443" -cert "$tmp/cert.pem" -key "$tmp/key.pem"
 tls=$pid
-listens() { server ss -Hltn "sport = :443" | grep -q .; }
-wait_for listens
+wait_for listens server 443
 ipt -t mangle -A FORWARD -p tcp --dport 443 -m spstate --in-progress \
 	-m string --algo bm --hex-string '|160301|' --to 120 -j MARK --set-mark 0x0b
 ipt -A FORWARD -p tcp --dport 443 -m mark --mark 0x0b -m spstate --in-progress -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460
