@@ -87,6 +87,7 @@ protect fw "$iptables-$BACKEND"
 for firewall in fw fw2; do
 	hosts $firewall
 done
+shared=$(sysctl net.netfilter.nf_conntrack_max net.core.netdev_max_backlog)
 sysctl -qw net.netfilter.nf_conntrack_max=1000000 net.core.netdev_max_backlog=100000
 
 # fuzz VERB OPTION...: what it says is in $tmp/report, and its tables are printed.
@@ -160,4 +161,5 @@ serves "one rule" 4002
 for module in ipt_SYNPROXY ip6t_SYNPROXY; do
 	ok "without rules, $module goes" wait_for rmmod $module
 done
+sysctl -qp - <<<"$shared"
 finish
