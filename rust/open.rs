@@ -17,7 +17,7 @@ use crate::{
     hold::{self, Queue},
     netfilter::{
         clock_ms,
-        conntrack::{self, Conn, ConnRef, Status, Zone},
+        conntrack::{self, Conn, Status, Zone},
         cookie::Flow,
         hook::{Place as HookPlace, Verdict},
         nat, pernet,
@@ -231,12 +231,12 @@ fn begin(
         // What the client itself sends here does not pass POSTROUTING, as our SYN does.
         nat::keep_source(&ct)?;
     }
-    pending::unanswered(
+    pending::goes_out(
         net,
+        &ct,
         Unanswered {
             route: out.route(),
             came_by: None,
-            ct,
             syn: syn.repr,
             manner,
             backoff: Backoff::new(clock_ms()),
@@ -292,17 +292,16 @@ pub(crate) fn came_in(skb: &mut SkBuff, place: HookPlace<'_>, ct: &Conn) -> Resu
     for rewrite in handshake::unloading(&segment).into_iter().flatten() {
         skb.rewrite(thoff, segment.header_len(), rewrite)?;
     }
-    pending::unanswered(
+    pending::comes_in(
         place.net,
+        ct,
         Unanswered {
             route: None,
             came_by: Some(skb.device_index()),
-            ct: ct.into(),
             syn: syn.repr,
             manner: skb.manner(),
             backoff: Backoff::new(clock_ms()),
         },
-        None,
     )?;
     if let Some(mark) = pernet::state::<Relay>(place.net).pending.meet(ct) {
         ct.set_mark(mark);
@@ -314,20 +313,12 @@ pub(crate) fn came_in(skb: &mut SkBuff, place: HookPlace<'_>, ct: &Conn) -> Resu
 pub(crate) fn comes_in(net: &Net, ct: &Conn, skb: &SkBuff) -> bool {
     pernet::state::<Relay>(net)
         .pending
-        .change(ct, |pending| match &mut pending.syn {
-            Some(syn) if syn.came_by.is_some() => {
-                syn.route = skb.route();
-                true
-            }
-            _ => false,
-        })
-        .unwrap_or(false)
+        .enter(ct, |syn| syn.route = skb.route())
 }
 
 /// A SYN of ours that the server has not answered.
 #[derive(Clone)]
 pub(crate) struct Unanswered {
-    ct: ConnRef,
     /// How it went to the server: for the ACK, and to tell the VRF, for what else is sent by OUTPUT.
     route: Option<Route>,
     /// The index of the device by which it came in, if it did.
@@ -366,9 +357,9 @@ pub(crate) fn answered(net: &Net, ct: &Conn) -> Answered {
 }
 
 impl Unanswered {
-    /// Its entry.
-    pub(crate) fn entry(&self) -> &Conn {
-        &self.ct
+    /// Whether it has come in rather than gone out.
+    pub(crate) fn has_come_in(&self) -> bool {
+        self.came_by.is_some()
     }
 
     /// Whether its time has come, after `limit` repetitions at most.
@@ -377,46 +368,46 @@ impl Unanswered {
     }
 
     /// Whether there is nothing to be repeated any more. An entry that is not confirmed is on its way
-    /// out with our SYN, or that was dropped.
-    pub(crate) fn is_over(&self, now_ms: u32) -> bool {
-        if !self.ct.is(Status::Confirmed) {
+    /// with our SYN, or that was dropped.
+    pub(crate) fn is_over(&self, ct: Option<&Conn>, now_ms: u32) -> bool {
+        let Some(ct) = ct.filter(|ct| ct.is(Status::Confirmed)) else {
             return self.backoff.wait_ms(now_ms) == 0;
-        }
-        self.ct.is(Status::Dying)
-            || self.ct.is_closed()
-            || !matches!(gate::phase(&self.ct), Phase::Opening { client_isn, .. } if client_isn == self.syn.seq)
+        };
+        ct.is(Status::Dying)
+            || ct.is_closed()
+            || !matches!(gate::phase(ct), Phase::Opening { client_isn, .. } if client_isn == self.syn.seq)
     }
 
-    /// Sends the SYN once more.
-    pub(crate) fn repeat(&self, net: &Net) -> Result {
+    /// Sends the SYN of `ct` once more.
+    pub(crate) fn repeat(&self, net: &Net, ct: &Conn) -> Result {
         // Conntrack does not for a SYN that comes again.
         let wait_ms = self.backoff.wait_ms(clock_ms());
-        self.ct.prolong((wait_ms / 1000).saturating_add(MARGIN_S));
-        let flow = self.ct.flow();
+        ct.prolong((wait_ms / 1000).saturating_add(MARGIN_S));
+        let flow = ct.flow();
         let mut out = OwnedSkb::tcp(net, flow.client, flow.server, &self.syn, self.manner)?;
         if let Some(device) = self.came_by {
             let template = &pernet::state::<Relay>(net).template;
-            out.prepare_received_syn(net, template, &self.ct.zone())?;
+            out.prepare_received_syn(net, template, &ct.zone())?;
             out.receive_by(net, device)?;
         } else {
-            conntrack::track_as(net, &mut out, &self.ct)?;
+            conntrack::track_as(net, &mut out, ct)?;
             Routed::near(net, out, self.route.as_ref().ok_or(EINVAL)?)?.send(net);
         }
         stats::count(net, Counter::SynRetrans);
         Ok(())
     }
 
-    /// Tells the client that there will be no connection.
-    pub(crate) fn give_up(&self, net: &Net) -> Result {
+    /// Tells the client of `ct` that there will be no connection.
+    pub(crate) fn give_up(&self, net: &Net, ct: &Conn) -> Result {
         let client_isn = self.syn.seq;
-        let words = self.ct.synproxy().ok_or(EINVAL)?;
+        let words = ct.synproxy().ok_or(EINVAL)?;
         let [proxy_isn, ..] = words.load();
         // The server may answer at this moment, on another CPU.
         if !words.swap_last(client_isn, 0) {
             return Ok(());
         }
-        let flow = self.ct.flow();
-        self.ct.delete();
+        let flow = ct.flow();
+        ct.delete();
         stats::count(net, Counter::Refused);
         let out = aborted(net, &flow, proxy_isn, client_isn, self.manner)?;
         let mut out = Routed::near(net, out, self.route.as_ref().ok_or(EINVAL)?)?;

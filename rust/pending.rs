@@ -2,7 +2,10 @@
 
 //! What a namespace has under way: data of clients that wait, and SYNs that have no answer yet.
 //!
-//! A table by the address of the conntrack entry, on which it holds a reference. A client that waits
+//! A table by the address of the conntrack entry, on which it holds a reference. (Not yet on that of a SYN
+//! of ours which has come in and may still be queued or dropped: nf_queue lets nothing pass whose entry is
+//! new and known to somebody else. When such an entry has gone, so has its SYN, and whoever comes to have
+//! its address takes the place in the table.) A client that waits
 //! is in it once it has sent data, and as long as nobody has ended its wait; `open` takes it out and
 //! puts it in again with its new entry and our SYN. Whoever ends that (`relay`, with the server's
 //! answer or an ICMP error) takes it out. What is over otherwise is thrown out by the namespace's timer:
@@ -45,7 +48,8 @@ static TOTAL: Atomic<usize> = Atomic::new(0);
 
 /// A client under way.
 pub(crate) struct Pending {
-    ct: ConnRef,
+    /// `None` as long as it belongs to our SYN alone, which has come in.
+    ct: Option<ConnRef>,
     /// What it has sent; `None` without a gate, where a client has to wait with its data.
     pub(crate) held: Option<Queue>,
     /// Our SYN, once there was a verdict.
@@ -141,8 +145,8 @@ const AT_ONCE_MS: u32 = 1;
 
 /// What is to be done about a SYN that is due.
 enum Due {
-    Repeat(Unanswered),
-    GiveUp(Unanswered),
+    Repeat(ConnRef, Unanswered),
+    GiveUp(ConnRef, Unanswered),
 }
 
 /// What became of a packet that was to be held.
@@ -160,7 +164,7 @@ impl Pending {
     /// A client that waits.
     fn waiting(ct: &Conn, waiting: &Waiting) -> Self {
         Self {
-            ct: ct.into(),
+            ct: Some(ct.into()),
             held: Some(Queue::new(*waiting)),
             syn: None,
         }
@@ -172,14 +176,15 @@ impl Pending {
 
     /// Whether there is nothing to be done for it any more.
     fn is_over(&self, now_ms: u32) -> bool {
-        match &self.syn {
-            Some(syn) => syn.is_over(now_ms),
-            None => match gate::phase(&self.ct) {
+        match (&self.syn, &self.ct) {
+            (Some(syn), ct) => syn.is_over(ct.as_deref(), now_ms),
+            (None, None) => true,
+            (None, Some(ct)) => match gate::phase(ct) {
                 Phase::Waiting(_) => false,
                 phase => {
                     // An operator, or conntrack for lack of room, has ended it.
                     if phase == Phase::Gone {
-                        gate::take(self.ct.net(), &self.ct);
+                        gate::take(ct.net(), ct);
                     }
                     true
                 }
@@ -290,7 +295,11 @@ impl Inner {
                 }
                 Some(Step::Repeat) => {
                     if let Some(slot) = free.next() {
-                        *slot = pending.syn.clone().map(Due::Repeat);
+                        *slot = pending
+                            .ct
+                            .clone()
+                            .zip(pending.syn.clone())
+                            .map(|(ct, syn)| Due::Repeat(ct, syn));
                     }
                     // Its next time, which is at least a second from now.
                     self.soonest = self.soonest.min(FIRST_LOOK_MS);
@@ -301,7 +310,11 @@ impl Inner {
                     let (neighbour, node) = at.remove_current();
                     if gone.is_some() {
                         if let Some(slot) = free.next() {
-                            *slot = node.to_key_value().1.syn.map(Due::GiveUp);
+                            let gone = node.to_key_value().1;
+                            *slot = gone
+                                .ct
+                                .zip(gone.syn)
+                                .map(|(ct, syn)| Due::GiveUp(ct, syn));
                         }
                     }
                     neighbour
@@ -394,9 +407,20 @@ impl Table {
         self.locked(|inner| inner.clients.get(&ct.address()).map(f))
     }
 
-    /// The same, to change it: not what it holds.
-    pub(crate) fn change<R>(&self, ct: &Conn, f: impl FnOnce(&mut Pending) -> R) -> Option<R> {
-        self.locked(|inner| inner.clients.get_mut(&ct.address()).map(f))
+    /// Calls `f` with the SYN of ours that is about to make `ct` known, if it has come in; from now on that
+    /// stays as long as its client is under way.
+    pub(crate) fn enter(&self, ct: &Conn, f: impl FnOnce(&mut Unanswered)) -> bool {
+        self.locked(|inner| {
+            let Some(pending) = inner.clients.get_mut(&ct.address()) else {
+                return false;
+            };
+            let Some(syn) = pending.syn.as_mut().filter(|syn| syn.has_come_in()) else {
+                return false;
+            };
+            f(syn);
+            pending.ct.get_or_insert_with(|| ct.into());
+            true
+        })
     }
 
     /// The client whose data it is, as it came to the gate, if it has to wait.
@@ -532,43 +556,67 @@ impl Drop for Passage<'_> {
 ///
 /// `ENOMEM`.
 pub(crate) fn wait(net: &Net, ct: &Conn, waiting: &Waiting) -> Result {
-    insert(net, Pending::waiting(ct, waiting))
+    insert(net, ct, Pending::waiting(ct, waiting))
 }
 
-/// Our SYN is about to go out, for a client that has come by `passage` if it had to wait.
+/// Our SYN with the entry `new` is about to go out, for a client that has come by `passage` if it had to
+/// wait.
 ///
 /// # Errors
 ///
 /// `ENOMEM`.
-pub(crate) fn unanswered(net: &Net, syn: Unanswered, passage: Option<&Passage<'_>>) -> Result {
-    let new = ConnRef::from(syn.entry());
-    insert(
-        net,
-        Pending {
-            ct: syn.entry().into(),
-            held: None,
-            syn: Some(syn),
-        },
-    )?;
+pub(crate) fn goes_out(
+    net: &Net,
+    new: &Conn,
+    syn: Unanswered,
+    passage: Option<&Passage<'_>>,
+) -> Result {
+    let pending = Pending {
+        ct: Some(new.into()),
+        held: None,
+        syn: Some(syn),
+    };
+    insert(net, new, pending)?;
     if let Some(passage) = passage {
-        passage.arrive(&new);
+        passage.arrive(new);
     }
     Ok(())
 }
 
-fn insert(net: &Net, pending: Pending) -> Result {
-    let (key, size) = (pending.ct.address(), pending.size());
+/// Our SYN with the entry `new` has come in.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn comes_in(net: &Net, new: &Conn, syn: Unanswered) -> Result {
+    let pending = Pending {
+        ct: None,
+        held: None,
+        syn: Some(syn),
+    };
+    insert(net, new, pending)
+}
+
+fn insert(net: &Net, ct: &Conn, pending: Pending) -> Result {
+    let (key, size) = (ct.address(), pending.size());
     let room = RBTreeNodeReservation::new(GFP_ATOMIC)?;
     let left = pernet::state::<Relay>(net).pending.locked(|inner| {
         // The timer may have passed its place already.
         inner.soonest = inner.soonest.min(FIRST_LOOK_MS);
-        // Another CPU has been faster: two packets of a client have come at once.
-        let Entry::Vacant(place) = inner.clients.entry(key) else {
-            return Some((pending, room));
+        let old = match inner.clients.entry(key) {
+            Entry::Vacant(place) => {
+                place.insert(pending, room);
+                None
+            }
+            Entry::Occupied(mut place) if place.get().ct.is_none() => {
+                Some(core::mem::replace(place.get_mut(), pending))
+            }
+            // Another CPU has been faster: two packets of a client have come at once.
+            Entry::Occupied(_) => return Some(pending),
         };
-        place.insert(pending, room);
+        inner.discharge(old.as_ref().map_or(0, Pending::size));
         inner.charge(size);
-        None
+        old
     });
     drop(left);
     pernet::within::<Relay>(net, FIRST_LOOK_MS);
@@ -586,8 +634,8 @@ pub(crate) fn look(net: &Net) -> Option<u32> {
         for due in due.into_iter().flatten() {
             // What cannot be sent is as good as lost.
             let _ = match due {
-                Due::Repeat(syn) => syn.repeat(net),
-                Due::GiveUp(syn) => syn.give_up(net),
+                Due::Repeat(ct, syn) => syn.repeat(net, &ct),
+                Due::GiveUp(ct, syn) => syn.give_up(net, &ct),
             };
         }
         if next != Some(AT_ONCE_MS) {

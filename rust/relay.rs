@@ -23,7 +23,7 @@ use crate::{
         hook::{self, point, Hook, Place, Verdict, PRI_BEFORE_CONFIRM},
         pernet,
         route::{Route, Routed},
-        skb::{IcmpError, Manner, OwnedSkb, SkBuff},
+        skb::{IcmpError, OwnedSkb, SkBuff},
         timer::Tick,
         turn::Plain,
         Net,
@@ -276,7 +276,7 @@ fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
             // The server has not got our ACK.
             let window = ct.seen(Direction::Original).window;
             let joined = handshake::joined(&segment, proxy_isn, timestamp, window);
-            let _ = to_server(net, skb, ct, &joined.to_server, skb.manner());
+            let _ = to_server(net, skb, ct, &joined.to_server);
             Verdict::Consume
         }
         (
@@ -531,7 +531,11 @@ fn reset_server(net: &Net, trigger: &SkBuff, ct: &Conn, segment: &Segment) -> Re
         ct.destination(Direction::Reply),
         ct.source(Direction::Reply),
     );
-    let out = OwnedSkb::tcp(net, from, to, &handshake::reset(segment), trigger.manner())?;
+    let mut out = OwnedSkb::tcp(net, from, to, &handshake::reset(segment), trigger.manner())?;
+    if let Some(device) = trigger.is_sent_by_proxy() {
+        out.untrack();
+        return out.receive_by(net, device);
+    }
     let mut out = Routed::new(net, out, trigger)?;
     out.untrack();
     out.send(net);
@@ -539,11 +543,14 @@ fn reset_server(net: &Net, trigger: &SkBuff, ct: &Conn, segment: &Segment) -> Re
 }
 
 /// Sends `repr` to the server as if the client had: conntrack and the translation see it like any
-/// other packet of the connection.
-fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr, manner: Manner) -> Result {
+/// other packet of the connection. For a transparent proxy it comes in, as OUTPUT leads past that.
+fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr) -> Result {
     let flow = ct.flow();
-    let out = OwnedSkb::tcp(net, flow.client, flow.server, repr, manner)?;
-    forward(net, trigger, ct, out, None)
+    let out = OwnedSkb::tcp(net, flow.client, flow.server, repr, trigger.manner())?;
+    match trigger.is_sent_by_proxy() {
+        Some(device) => come_in(net, ct, out, device),
+        None => forward(net, trigger, ct, out, None),
+    }
 }
 
 /// Sends a packet of the client's to the server, by the route that our SYN went if it is told.

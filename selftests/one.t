@@ -200,6 +200,76 @@ ways() {
 		fw curl -sS --max-time 60 --interface "$gateway" --local-port 4205 -o /dev/null "$(address=$gateway && url /64k)"
 }
 
+# A client by two devices, for which the firewall does different things with the same server.
+by_device() {
+	# shellcheck disable=SC2086 # words of a rule
+	ipt_restore <<-END
+		*raw
+		-A PREROUTING -p tcp --dport 80 ! -i eth1 -j $proxy
+		COMMIT
+		*mangle
+		-A PREROUTING -i eth2 -m conntrack --ctstate NEW -j MARK --set-mark 3
+		COMMIT
+		*nat
+		$1
+		COMMIT
+		*filter
+		:INPUT ACCEPT
+		:FORWARD DROP
+		-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+		-A FORWARD -i eth0 -o eth1 -p tcp --dport 80 -m conntrack --ctstate NEW -j ACCEPT
+		$2
+		COMMIT
+	END
+}
+
+devices() {
+	local other=${client/1./3.}
+	other=${other/1::/3::}
+	ip link add c1 address 02:00:00:00:03:02 netns client type veth peer name eth2 address 02:00:00:00:03:01 netns fw
+	ip -n fw addr add "${other%2}1/$prefix" dev eth2 nodad
+	ip -n fw link set eth2 up
+	ip -n client addr add "$other/$prefix" dev c1 nodad
+	ip -n client link set c1 up
+	ip -n client route add default via "${other%2}1" dev c1 table 3
+	ip -n client -"$FAMILY" rule add from "$other" lookup 3
+
+	by_device "-A PREROUTING -m mark --mark 3 -p tcp --dport 80 -j DNAT --to-destination :81" \
+		"-A FORWARD -i eth2 -o eth1 -p tcp --dport 81 -m mark --mark 3 -j ACCEPT"
+	ok "two devices: by the one, a page comes" page_seen 4251
+	is "two devices: from the port that was asked for" "$seen_by" "$client 4251 $server 80"
+	ok "two devices: by the other, a page comes" page_seen 4252 --interface "$other"
+	is "two devices: from the port that the rule for its mark gives" "$seen_by" "$other 4252 $server 81"
+
+	by_device "" "-A FORWARD -i eth2 -p tcp --dport 80 -j REJECT --reject-with tcp-reset"
+	ok "two devices: by the one, a page comes still" page 4253 /64k
+	ok "two devices: by the other, a rule resets" is_reset 4254 --interface "$other"
+	is "two devices: and the server does not hear of it" "$(server_packets 4254)" 0
+	ip -n client -"$FAMILY" rule del from "$other" lookup 3
+	ip -n fw link del eth2
+}
+is_reset() {
+	local status=0
+	page "$1" /64k "${@:2}" || status=$?
+	# It waits to be told that it may send, or has sent already.
+	grep -qw "$status" <<<'7 56'
+}
+
+# An engine that is shown every packet, our SYN with its new entry, too.
+watched() {
+	local chain port=4261
+	start_dpi --verbose
+	for chain in PREROUTING FORWARD; do
+		firewall
+		ipt -t mangle -A $chain -p tcp -j NFQUEUE --queue-num 0
+		ok "all packets queued in $chain: a page comes" page $port
+		is "all packets queued in $chain: by one SYN" "$(syns $port)" 1
+		((port++))
+	done
+	ipt -t mangle -F
+	stop "$dpi"
+}
+
 strangers() {
 	local before
 	firewall
@@ -512,7 +582,7 @@ fw_nginx=$nginx
 capture
 
 # ONLY=REGEX: some of them.
-for part in pages nat ways strangers known failures deferred in_place places lifetime; do
+for part in pages nat ways devices watched strangers known failures deferred in_place places lifetime; do
 	[[ ! $part =~ ${ONLY-} ]] || $part
 done
 

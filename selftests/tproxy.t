@@ -46,6 +46,9 @@ hand_over() {
 
 ### The connections
 
+# silent PORT: a client that says nothing, and waits.
+silent() { spawn client socat -u "TCP:$(host "$server"):80,sourceport=$1" OPEN:/dev/null,wronly; }
+
 proxied() { grep -qF "$client:$1 -> " <(tr -d '[]' <"$tmp/proxy.log"); }
 by_squid() { grep -q " $client TCP_MISS/200 .* ORIGINAL_DST/" "$tmp/squid/access.log"; }
 # The server has seen its client's address, and another port of it.
@@ -165,7 +168,33 @@ settle
 ok "one rule: the client has met the SYN proxy" offered 4021
 passes "one rule, squid" 4022 81 by_squid
 
+# The proxy does not get our ACK, and answers once more.
+ipt -t mangle -A INPUT -p tcp --dport 80 --tcp-flags ALL ACK -m limit --limit 1/hour --limit-burst 1 -j DROP
+silent 4023
+ok "one rule: the proxy's answer comes again, and is acknowledged" wait_for proxied 4023
+settle
+is "one rule: not by way of the server" "$(seen_count server "tcp src port 4023")" 0
+ipt -t mangle -F INPUT
+# Of that connection the client knows nothing any more.
+client "$iptables-$BACKEND" -A OUTPUT -p tcp --tcp-flags RST RST -j DROP
+client ss -HK state established "sport = 4023" >&2
+client "$iptables-$BACKEND" -F OUTPUT
+passes "one rule, the proxy has an older connection" 4023
+settle
+is "one rule: the server has not heard of it" "$(seen_count server "tcp src port 4023")" 0
 
+# The rule for what is redirected, where nothing else may come in.
+ipt_restore <<-END
+	*filter
+	:INPUT DROP
+	$([ "$FAMILY" = 4 ] || echo "-A INPUT -p icmpv6 -j ACCEPT")
+	-A INPUT -p tcp -m socket --transparent --nowildcard -j ACCEPT
+	COMMIT
+END
+passes "one rule, INPUT accepts what is redirected" 4024
+ipt -P INPUT ACCEPT
+
+# FTP: the proxy listens
 # FTP: the proxy listens on the client's address, and connects from the server's.
 start_ftp
 [ "$FAMILY" = 6 ] || ok "one rule: active FTP" file 4030 -P - --disable-eprt

@@ -57,6 +57,7 @@ u16 rust_helper_skb_gso_size(const struct sk_buff *skb);
 bool rust_helper_skb_is_unicast(const struct sk_buff *skb);
 int rust_helper_skb_iif(const struct sk_buff *skb);
 bool rust_helper_skb_is_for_transparent(const struct sk_buff *skb);
+int rust_helper_skb_transparent_oif(const struct sk_buff *skb);
 u32 rust_helper_skb_mark(const struct sk_buff *skb);
 void rust_helper_skb_set_mark(struct sk_buff *skb, u32 mark);
 void rust_helper_skb_allow_fragments(struct sk_buff *skb);
