@@ -311,10 +311,7 @@ impl Inner {
                     if gone.is_some() {
                         if let Some(slot) = free.next() {
                             let gone = node.to_key_value().1;
-                            *slot = gone
-                                .ct
-                                .zip(gone.syn)
-                                .map(|(ct, syn)| Due::GiveUp(ct, syn));
+                            *slot = gone.ct.zip(gone.syn).map(|(ct, syn)| Due::GiveUp(ct, syn));
                         }
                     }
                     neighbour

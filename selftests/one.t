@@ -257,14 +257,14 @@ is_reset() {
 
 # An engine that is shown every packet, our SYN with its new entry, too.
 watched() {
-	local chain port=4261
+	local chain port
 	start_dpi --verbose
 	for chain in PREROUTING FORWARD; do
+		[ "$chain" = FORWARD ] && port=4262 || port=4261
 		firewall
-		ipt -t mangle -A $chain -p tcp -j NFQUEUE --queue-num 0
-		ok "all packets queued in $chain: a page comes" page $port
-		is "all packets queued in $chain: by one SYN" "$(syns $port)" 1
-		((port++))
+		ipt -t mangle -A "$chain" -p tcp -j NFQUEUE --queue-num 0
+		ok "all packets queued in $chain: a page comes" page "$port"
+		is "all packets queued in $chain: by one SYN" "$(syns "$port")" 1
 	done
 	ipt -t mangle -F
 	stop "$dpi"

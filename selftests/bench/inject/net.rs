@@ -70,7 +70,8 @@ impl Device {
         let device = Self { dev, headroom };
         // SAFETY: By the invariant.
         if !unsafe { rust_helper_netif_running(device.dev.as_ptr()) } {
-            return Err(ENETDOWN);
+            // 7.2 has no name for it.
+            return Err(Error::from_errno(-(bindings::ENETDOWN as i32)));
         }
         Ok(device)
     }
