@@ -123,10 +123,10 @@ start_iperf() {
 # iperf BYTES [OPTION...]: the server takes one client at a time.
 iperf() {
 	rounds=$((rounds + 1))
-	wait_for listens
+	wait_for takes_next
 	client iperf3 -c "$address" -n "$1" -f m "${@:2}"
 }
-listens() { [ "$(grep -c "Server listening" "$tmp/iperf")" -ge "$rounds" ]; }
+takes_next() { [ "$(grep -c "Server listening" "$tmp/iperf")" -ge "$rounds" ]; }
 
 # pages: many, 50 at a time, each by a connection of its own.
 pages() {
@@ -146,7 +146,7 @@ survives() {
 	local talker listener
 	spawn "$2" socat TCP6-LISTEN:5201,ipv6only=0,reuseaddr EXEC:cat
 	listener=$pid
-	wait_for listens_at "$2"
+	wait_for listens "$2" 5201
 	coproc talker { ip netns exec client socat - "TCP:$(host "$address"):5201"; }
 	ok "$1: a connection is open" echoes 1
 	ipt -F
@@ -157,7 +157,6 @@ survives() {
 	eval "exec ${talker[1]}>&-"
 	ok "$1: and comes to its end" wait "$listener"
 }
-listens_at() { ip netns exec "$1" ss -Hltn "sport = 5201" | grep -q .; }
 # shellcheck disable=SC2154 # of coproc
 echoes() {
 	local answer
