@@ -300,7 +300,7 @@ pub(crate) fn came_in(skb: &mut SkBuff, place: HookPlace<'_>, ct: &Conn) -> Resu
             came_by: Some(skb.device_index()),
             syn: syn.repr,
             manner: skb.manner(),
-            backoff: Backoff::new(clock_ms()),
+            backoff: Backoff::new(clock_ms().wrapping_add(QUEUED_MS)),
         },
     )?;
     if let Some(mark) = pernet::state::<Relay>(place.net).pending.meet(ct) {
@@ -311,9 +311,31 @@ pub(crate) fn came_in(skb: &mut SkBuff, place: HookPlace<'_>, ct: &Conn) -> Resu
 
 /// Whether our SYN for the entry `ct` has come in; then `skb`, which is it, knows the way from now on.
 pub(crate) fn comes_in(net: &Net, ct: &Conn, skb: &SkBuff) -> bool {
+    let now_ms = clock_ms();
+    let entered = pernet::state::<Relay>(net)
+        .pending
+        .enter(ct, |syn, is_first| {
+            syn.route = skb.route();
+            if !is_first {
+                return false;
+            }
+            let was_queued = syn.backoff.wait_ms(now_ms) <= QUEUED_MS;
+            syn.backoff = Backoff::new(now_ms);
+            was_queued
+        });
+    if entered == Some(true) {
+        // The timer has been by.
+        pernet::within::<Relay>(net, pending::FIRST_LOOK_MS);
+    }
+    entered.is_some()
+}
+
+/// By which device our SYN for `ct` has come in, if it has, and the server has not answered.
+pub(crate) fn came_by(net: &Net, ct: &Conn) -> Option<u32> {
     pernet::state::<Relay>(net)
         .pending
-        .enter(ct, |syn| syn.route = skb.route())
+        .with(ct, |pending| pending.syn.as_ref()?.came_by)
+        .flatten()
 }
 
 /// A SYN of ours that the server has not answered.
@@ -327,6 +349,9 @@ pub(crate) struct Unanswered {
     manner: Manner,
     backoff: Backoff,
 }
+
+/// How long our SYN may be queued on its way from conntrack to where its entry is confirmed.
+const QUEUED_MS: u32 = 30_000;
 
 /// How long an entry is to live beyond the time that its SYN is looked at next, in seconds.
 const MARGIN_S: u32 = 10;

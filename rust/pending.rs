@@ -4,8 +4,8 @@
 //!
 //! A table by the address of the conntrack entry, on which it holds a reference. (Not yet on that of a SYN
 //! of ours which has come in and may still be queued or dropped: nf_queue lets nothing pass whose entry is
-//! new and known to somebody else. When such an entry has gone, so has its SYN, and whoever comes to have
-//! its address takes the place in the table.) A client that waits
+//! new and known to somebody else. Such an element may have outlived its entry. Then it is nobody's, whoever
+//! has that address by now, and gives way.) A client that waits
 //! is in it once it has sent data, and as long as nobody has ended its wait; `open` takes it out and
 //! puts it in again with its new entry and our SYN. Whoever ends that (`relay`, with the server's
 //! answer or an ICMP error) takes it out. What is over otherwise is thrown out by the namespace's timer:
@@ -48,7 +48,7 @@ static TOTAL: Atomic<usize> = Atomic::new(0);
 
 /// A client under way.
 pub(crate) struct Pending {
-    /// `None` as long as it belongs to our SYN alone, which has come in.
+    /// `None` as long as it belongs to our SYN alone, which has come in: not to be found by an entry.
     ct: Option<ConnRef>,
     /// What it has sent; `None` without a gate, where a client has to wait with its data.
     pub(crate) held: Option<Queue>,
@@ -130,7 +130,7 @@ struct Inner {
 }
 
 /// When the timer looks at a client first, in milliseconds.
-const FIRST_LOOK_MS: u32 = 1000;
+pub(crate) const FIRST_LOOK_MS: u32 = 1000;
 
 /// How many packets may come in again for each server that has answered, and at most.
 const RETRIES: u32 = 16;
@@ -228,9 +228,16 @@ impl Inner {
         Some(pending)
     }
 
+    /// Whom an entry stands for.
+    fn client(&mut self, ct: &Conn) -> Option<&mut Pending> {
+        self.clients
+            .get_mut(&ct.address())
+            .filter(|pending| pending.ct.is_some())
+    }
+
     fn queue(&mut self, whose: Whose<'_>) -> Option<&mut Queue> {
         let key = match whose {
-            Whose::Entry(ct) => ct.address(),
+            Whose::Entry(ct) => return self.client(ct)?.held.as_mut(),
             Whose::Passing(flow, zone) => {
                 let passing = self
                     .passing
@@ -401,22 +408,23 @@ impl Table {
 
     /// Calls `f` with the client of `ct`, if it is under way.
     pub(crate) fn with<R>(&self, ct: &Conn, f: impl FnOnce(&Pending) -> R) -> Option<R> {
-        self.locked(|inner| inner.clients.get(&ct.address()).map(f))
+        self.locked(|inner| inner.client(ct).map(|pending| f(pending)))
     }
 
-    /// Calls `f` with the SYN of ours that is about to make `ct` known, if it has come in; from now on that
-    /// stays as long as its client is under way.
-    pub(crate) fn enter(&self, ct: &Conn, f: impl FnOnce(&mut Unanswered)) -> bool {
+    /// Calls `f` with the SYN of ours that is about to make `ct` known, if it has come in, and whether it is
+    /// the first one; from now on the entry stays as long as its client is under way.
+    pub(crate) fn enter<R>(
+        &self,
+        ct: &Conn,
+        f: impl FnOnce(&mut Unanswered, bool) -> R,
+    ) -> Option<R> {
         self.locked(|inner| {
-            let Some(pending) = inner.clients.get_mut(&ct.address()) else {
-                return false;
-            };
-            let Some(syn) = pending.syn.as_mut().filter(|syn| syn.has_come_in()) else {
-                return false;
-            };
-            f(syn);
+            let pending = inner.clients.get_mut(&ct.address())?;
+            let syn = pending.syn.as_mut().filter(|syn| syn.has_come_in())?;
+            let result = f(syn, pending.ct.is_none());
             pending.ct.get_or_insert_with(|| ct.into());
-            true
+            inner.soonest = inner.soonest.min(FIRST_LOOK_MS);
+            Some(result)
         })
     }
 
@@ -477,7 +485,7 @@ impl Table {
         let node = RBTreeNodeReservation::new(GFP_ATOMIC)?;
         self.locked(|inner| {
             let key = ct.address();
-            let pending = inner.clients.get_mut(&key).ok_or(ENOENT)?;
+            let pending = inner.client(ct).ok_or(ENOENT)?;
             // Before the choice can be seen: who sees it comes to the lock, and waits.
             self.passes.store(true, Relaxed);
             if pending.held.is_none() || !choose() {

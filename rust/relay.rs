@@ -23,7 +23,7 @@ use crate::{
         hook::{self, point, Hook, Place, Verdict, PRI_BEFORE_CONFIRM},
         pernet,
         route::{Route, Routed},
-        skb::{IcmpError, OwnedSkb, SkBuff},
+        skb::{IcmpError, Manner, OwnedSkb, SkBuff},
         timer::Tick,
         turn::Plain,
         Net,
@@ -525,17 +525,23 @@ fn refused_by_server(
 }
 
 /// Resets the server's end of an older connection, as the client itself would: RFC 9293 section
-/// 3.10.7.3, first check. Conntrack is left out, so that its entry waits for the next SYN.
+/// 3.10.7.3, first check. Conntrack is left out, so that its entry waits for the next SYN. What has been
+/// handed to a transparent proxy comes in, as OUTPUT leads past that.
 fn reset_server(net: &Net, trigger: &SkBuff, ct: &Conn, segment: &Segment) -> Result {
+    let reset = handshake::reset(segment);
+    if trigger.sent_by_proxy().is_some() {
+        if let Some(device) = open::came_by(net, ct) {
+            let flow = ct.flow();
+            let mut out = OwnedSkb::tcp(net, flow.client, flow.server, &reset, received(trigger))?;
+            out.attach_original(ct);
+            return out.receive_by(net, device);
+        }
+    }
     let (from, to) = (
         ct.destination(Direction::Reply),
         ct.source(Direction::Reply),
     );
-    let mut out = OwnedSkb::tcp(net, from, to, &handshake::reset(segment), trigger.manner())?;
-    if let Some(device) = trigger.is_sent_by_proxy() {
-        out.untrack();
-        return out.receive_by(net, device);
-    }
+    let out = OwnedSkb::tcp(net, from, to, &reset, trigger.manner())?;
     let mut out = Routed::new(net, out, trigger)?;
     out.untrack();
     out.send(net);
@@ -546,10 +552,18 @@ fn reset_server(net: &Net, trigger: &SkBuff, ct: &Conn, segment: &Segment) -> Re
 /// other packet of the connection. For a transparent proxy it comes in, as OUTPUT leads past that.
 fn to_server(net: &Net, trigger: &SkBuff, ct: &Conn, repr: &Repr) -> Result {
     let flow = ct.flow();
-    let out = OwnedSkb::tcp(net, flow.client, flow.server, repr, trigger.manner())?;
-    match trigger.is_sent_by_proxy() {
-        Some(device) => come_in(net, ct, out, device),
-        None => forward(net, trigger, ct, out, None),
+    let make = |manner| OwnedSkb::tcp(net, flow.client, flow.server, repr, manner);
+    match trigger.sent_by_proxy() {
+        Some(device) => come_in(net, ct, make(received(trigger))?, device),
+        None => forward(net, trigger, ct, make(trigger.manner())?, None),
+    }
+}
+
+/// What a packet is like that comes in on account of one that leaves: the mark of that is for its own way.
+fn received(trigger: &SkBuff) -> Manner {
+    Manner {
+        mark: 0,
+        ..trigger.manner()
     }
 }
 

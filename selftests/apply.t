@@ -17,10 +17,10 @@ template() {
 }
 rules_without_counters() { fw "$iptables-save" | sed '/^#/d; s/\[.*\]//'; }
 # As they were before: $tmp/rules and $tmp/sysctl.
-as_before() { diff "$tmp/rules" <(rules_without_counters) && diff "$tmp/sysctl" <(fw sysctl $loose); }
+as_before() { diff "$tmp/rules" <(rules_without_counters) && diff "$tmp/sysctl" <(fw sysctl "$loose"); }
 # try FILE ANSWER...: the recipe, with somebody who says that, or who says nothing for long.
 try() {
-	fw sysctl -qw $loose=0
+	fw sysctl -qw "$loose"=0
 	# shellcheck disable=SC2016 # words of the other shell
 	"${@:2}" | fw sh -c '"$1" -t 4 "$2" || { sysctl -qp "$3"; exit 1; }' sh "$apply" "$1" "$tmp/sysctl"
 }
@@ -43,7 +43,7 @@ ipt_restore <<-END
 	-A FORWARD -i eth0 -p tcp --dport 80 -m conntrack --ctstate NEW -j ACCEPT
 	COMMIT
 END
-fw sysctl $loose >"$tmp/sysctl"
+fw sysctl "$loose" >"$tmp/sysctl"
 ok "a page comes, without a proxy" page 4001 /64k
 
 template | m4 -P >"$tmp/raw.rules"
@@ -67,7 +67,7 @@ ok "a bad rule: all is as before" as_before
 
 ok "somebody says yes" try "$tmp/raw.rules" echo y
 ok "somebody says yes: the rules are there" [ "$(fw "$iptables-save" -t raw | grep -c SYNPROXY)" = 3 ]
-is "somebody says yes: the sysctl, too" "$(fw sysctl -n $loose)" 0
+is "somebody says yes: the sysctl, too" "$(fw sysctl -n "$loose")" 0
 before=$(counted opened)
 ok "somebody says yes: a page comes" page 4003 /64k
 ok "somebody says yes: by the proxy" proxied "$before"
@@ -75,7 +75,7 @@ ok "the same once more" try "$tmp/raw.rules" echo y
 is "is the same" "$(fw "$iptables-save" -t raw | grep -c SYNPROXY)" 3
 
 rules_without_counters >"$tmp/rules"
-fw sysctl $loose >"$tmp/sysctl"
+fw sysctl "$loose" >"$tmp/sysctl"
 slow 4004
 download=$pid
 sed 's/-j SYNPROXY .*/-j DROP/' "$tmp/raw.rules" >"$tmp/shut.rules"

@@ -396,6 +396,25 @@ gate_by_one_rule() {
 	ipt -A FORWARD -p tcp --dport 80 -m spstate --none -j $proxy
 }
 
+# Of clients whose SYN a rule drops as it comes in, nothing is left that another's entry
+# could be taken for.
+dropped() {
+	local full number
+	gate_by_one_rule
+	# shellcheck disable=SC2086 # words of a rule
+	ipt -t raw -A PREROUTING -i eth0 -p tcp --dport 81 -j $proxy
+	start_dpi --verbose
+	full=$(counted hold_full)
+	for number in {0..9}; do
+		spawn client curl -sS --max-time 2 --local-port $((4540 + number)) "$(url :81/64k)" -o /dev/null
+		wait_for answered $((4540 + number))
+		ok "behind SYNs that are dropped: page $number comes" page $((4550 + number)) /64k
+	done
+	is "behind SYNs that are dropped: there was room for all" "$(counted hold_full)" "$full"
+	is "and the dropped ones are nowhere" "$(settle && seen_count server "tcp src portrange 4540-4549")" 0
+	stop "$dpi"
+}
+
 deferred() {
 	local curl
 	gate_by_one_rule
@@ -582,7 +601,7 @@ fw_nginx=$nginx
 capture
 
 # ONLY=REGEX: some of them.
-for part in pages nat ways devices watched strangers known failures deferred in_place places lifetime; do
+for part in pages nat ways devices watched strangers known failures dropped deferred in_place places lifetime; do
 	[[ ! $part =~ ${ONLY-} ]] || $part
 done
 

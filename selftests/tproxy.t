@@ -179,6 +179,14 @@ ipt -t mangle -F INPUT
 client "$iptables-$BACKEND" -A OUTPUT -p tcp --tcp-flags RST RST -j DROP
 client ss -HK state established "sport = 4023" >&2
 client "$iptables-$BACKEND" -F OUTPUT
+ipt_restore <<-END
+	*filter
+	:INPUT DROP
+	$([ "$FAMILY" = 4 ] || echo "-A INPUT -p icmpv6 -j ACCEPT")
+	-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+	-A INPUT -i eth0 -p tcp --dport 80 -m conntrack --ctstate NEW -j ACCEPT
+	COMMIT
+END
 passes "one rule, the proxy has an older connection" 4023
 settle
 is "one rule: the server has not heard of it" "$(seen_count server "tcp src port 4023")" 0

@@ -55,11 +55,12 @@ bool rust_helper_skb_is_for_transparent(const struct sk_buff *skb)
 	return skb->sk && skb->skb_iif && inet_sk_transparent(skb->sk);
 }
 
-/* 0 of a packet that no transparent socket sends. */
+/* 0 of a packet that no transparent socket sends, or that IPsec is to have first. */
 int rust_helper_skb_transparent_oif(const struct sk_buff *skb)
 {
-	return skb->sk && !skb->skb_iif && inet_sk_transparent(skb->sk) ?
-		skb->dev->ifindex : 0;
+	return skb->sk && !skb->skb_iif && skb->dev && sk_is_inet(skb->sk) &&
+		       inet_sk_transparent(skb->sk) ?
+		       skb->dev->ifindex : 0;
 }
 
 /* A mark that goes with TPROXY leads to the proxy: the kernel's own answers do not have it. */

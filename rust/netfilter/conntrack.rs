@@ -957,15 +957,20 @@ impl OwnedSkb {
 impl SkBuff {
     /// Makes the packet, which is ours, one of the connection's, sent by the server.
     pub fn attach_reply(&mut self, ct: &Conn) {
+        self.attach(ct, bindings::ip_conntrack_info_IP_CT_ESTABLISHED_REPLY);
+    }
+
+    /// The same, sent by the client. Conntrack does not look at it.
+    pub fn attach_original(&mut self, ct: &Conn) {
+        self.attach(ct, bindings::ip_conntrack_info_IP_CT_ESTABLISHED);
+    }
+
+    fn attach(&mut self, ct: &Conn, info: bindings::ip_conntrack_info) {
         self.detach();
         // SAFETY: Both are valid; the reference is the packet's from now on.
         unsafe {
             bindings::rust_helper_nf_conntrack_get(ct.as_raw());
-            bindings::rust_helper_nf_ct_set(
-                self.as_raw(),
-                ct.as_raw(),
-                bindings::ip_conntrack_info_IP_CT_ESTABLISHED_REPLY,
-            );
+            bindings::rust_helper_nf_ct_set(self.as_raw(), ct.as_raw(), info);
         }
     }
 

@@ -135,11 +135,11 @@ impl SkBuff {
         }
     }
 
-    /// The index of the device by which the packet leaves, if the socket of a transparent proxy sends it.
-    ///
-    /// Behind routing only.
-    pub fn is_sent_by_proxy(&self) -> Option<u32> {
-        // SAFETY: `self` is valid, and so are the socket that it has a reference on, and its device.
+    /// The index of the device by which the packet leaves, if the socket of a transparent proxy sends it; not
+    /// before that is known.
+    pub fn sent_by_proxy(&self) -> Option<u32> {
+        // SAFETY: `self` is valid, and so are the socket that it has a reference on, and its device if it has
+        // one.
         let index = unsafe { bindings::rust_helper_skb_transparent_oif(self.as_raw()) };
         (index != 0).then_some(index as u32)
     }
