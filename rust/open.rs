@@ -316,15 +316,13 @@ pub(crate) fn comes_in(net: &Net, ct: &Conn, skb: &SkBuff) -> bool {
         .pending
         .enter(ct, |syn, is_first| {
             syn.route = skb.route();
-            if !is_first {
-                return false;
+            if is_first {
+                syn.backoff = Backoff::new(now_ms);
             }
-            let was_queued = syn.backoff.wait_ms(now_ms) <= QUEUED_MS;
-            syn.backoff = Backoff::new(now_ms);
-            was_queued
+            is_first
         });
     if entered == Some(true) {
-        // The timer has been by.
+        // It may have been queued, and the timer been by.
         pernet::within::<Relay>(net, pending::FIRST_LOOK_MS);
     }
     entered.is_some()

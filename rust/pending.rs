@@ -27,7 +27,7 @@ use crate::{
     module_parameters,
     netfilter::{
         clock_ms,
-        conntrack::{Conn, ConnRef},
+        conntrack::{Conn, ConnRef, Status},
         cookie::Flow,
         pernet,
         sync::{new_lock_bh, LockBh},
@@ -419,7 +419,10 @@ impl Table {
         f: impl FnOnce(&mut Unanswered, bool) -> R,
     ) -> Option<R> {
         self.locked(|inner| {
-            let pending = inner.clients.get_mut(&ct.address())?;
+            let pending = inner
+                .clients
+                .get_mut(&ct.address())
+                .filter(|pending| pending.ct.is_some() || !ct.is(Status::Confirmed))?;
             let syn = pending.syn.as_mut().filter(|syn| syn.has_come_in())?;
             let result = f(syn, pending.ct.is_none());
             pending.ct.get_or_insert_with(|| ct.into());
@@ -547,10 +550,16 @@ impl Drop for Passage<'_> {
     fn drop(&mut self) {
         drop(self.table.locked(|inner| {
             let passing = inner.passing.remove(&self.old.address())?;
-            if let Stage::Held(queue) = &passing.stage {
-                inner.discharge(queue.size());
-            }
-            Some(passing)
+            let lost = match &passing.stage {
+                Stage::Held(queue) => {
+                    inner.discharge(queue.size());
+                    None
+                }
+                // Our SYN was dropped as it came in.
+                Stage::Arrived(new) if inner.client(new).is_none() => inner.remove(new.address()),
+                Stage::Arrived(_) => None,
+            };
+            Some((passing, lost))
         }));
     }
 }

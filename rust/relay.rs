@@ -525,17 +525,15 @@ fn refused_by_server(
 }
 
 /// Resets the server's end of an older connection, as the client itself would: RFC 9293 section
-/// 3.10.7.3, first check. Conntrack is left out, so that its entry waits for the next SYN. What has been
-/// handed to a transparent proxy comes in, as OUTPUT leads past that.
+/// 3.10.7.3, first check. Conntrack is left out, so that its entry waits for the next SYN. Where that
+/// came in, so does the reset.
 fn reset_server(net: &Net, trigger: &SkBuff, ct: &Conn, segment: &Segment) -> Result {
     let reset = handshake::reset(segment);
-    if trigger.sent_by_proxy().is_some() {
-        if let Some(device) = open::came_by(net, ct) {
-            let flow = ct.flow();
-            let mut out = OwnedSkb::tcp(net, flow.client, flow.server, &reset, received(trigger))?;
-            out.attach_original(ct);
-            return out.receive_by(net, device);
-        }
+    if let Some(device) = open::came_by(net, ct) {
+        let flow = ct.flow();
+        let mut out = OwnedSkb::tcp(net, flow.client, flow.server, &reset, received(trigger))?;
+        out.attach_original(ct);
+        return out.receive_by(net, device);
     }
     let (from, to) = (
         ct.destination(Direction::Reply),

@@ -317,8 +317,11 @@ known() {
 	ok "a client that resets an open connection" raw aborts 5101
 	ok "is heard by the server" [ "$(settle && seen_count server "tcp src port 5101 and $RST")" -ge 1 ]
 	ok "whose entry is closed" wait_for not state 5101 ESTABLISHED
+	count resets OUTPUT -p tcp --dport 80 --tcp-flags RST RST
 	ok "a client that has lost its connection gets a new one on its ports" raw returns 5102
 	ok "the server got another SYN" [ "$(syns 5102)" -ge 2 ]
+	ok "and was reset before" [ "$(seen_count server "tcp src port 5102 and $RST")" -ge 1 ]
+	is "not by way of OUTPUT" "$(passed resets)" 0
 	ok "the last ACK of a connection comes again" raw parts 5103
 	is "and opens nothing" "$(syns 5103)" 1
 }
