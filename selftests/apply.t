@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # backend: nft
+# family: 4
 #
 # Changing rules from afar: examples/servers.m4, and iptables-apply, which puts the old ones
 # back unless somebody who can still connect says that all is well. The lines are those of

@@ -13,6 +13,9 @@ esac
 
 tool() { fw xt-synproxy "$@"; }
 
+# What the form of iptables and the version of IP have no part in is seen once.
+once() { [ "$BACKEND-$FAMILY" = nft-4 ]; }
+
 ### Servers are asked
 
 # answers NAME OPTIONS COMMAND...: it prints that, and nothing else.
@@ -118,7 +121,8 @@ works() {
 	before=$(counted opened)
 	ok "$1: a page comes" page "$2" /64k
 	is "$1: by the proxy" "$(counted opened)" $((before + 1))
-	ok "$1: doctor finds nothing" well
+	# Each look takes seconds on an emulated processor.
+	! once || ok "$1: doctor finds nothing" well
 	no_rules
 }
 
@@ -232,8 +236,7 @@ without_verdict() {
 }
 late() { [ "$(counted gate_timeouts)" -ge 1 ]; }
 
-found() {
-	local there max buckets
+found_in_rules() {
 	start_dpi --deny-mark 0x0d
 	has_rules gate >&2
 	finds "INVALID packets dropped in mangle" "mangle FORWARD: this rule drops INVALID packets" \
@@ -253,6 +256,11 @@ found() {
 	ipt -X early
 	finds "the policy" "whose policy is ACCEPT" rule -P FORWARD ACCEPT
 	ipt -P FORWARD DROP
+	gone
+}
+
+found_elsewhere() {
+	local there max buckets
 	finds "tcp_loose=0 and a gate" "tcp_loose is 0" fw sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0
 	fw sysctl -qw net.netfilter.nf_conntrack_tcp_loose=1
 	finds "an MSS beyond the MTU" "--mss 9000 is more than eth1 with its MTU of 1500 has room for, $mss" \
@@ -291,7 +299,6 @@ found() {
 	ipt -D FORWARD 1
 	finds "nothing is UNTRACKED" "makes SYNs UNTRACKED" rule -t raw -F
 	no_rules
-	gone
 
 	has_rules one-rule >&2
 	there=/usr/lib/modules/$(uname -r)/kernel/net/$l3/netfilter/$in_tree.ko
@@ -366,13 +373,14 @@ capture
 
 ok "top: without the module there is nothing to count" fails "xt_SYNPROXY is not loaded" tool top --count 1
 ok "doctor: without the module and rules nothing is wrong" well
-asked
-without_verdict
+[ "$BACKEND" = legacy ] || asked
+! once || without_verdict
 cases
 ok "top --count 1: the sums of the file" top_is_the_sum
 ok "top --count 3: rates from the second time on" top_has_rates
 ok "top: ends when nobody reads it" top_ends
-found
+found_in_rules
+if once; then found_elsewhere; else stop "$dpi"; fi
 ok "nothing of the kernel's own is left for the next test" wait_for modprobe -r nft_synproxy
 
 finish
