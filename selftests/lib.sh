@@ -414,6 +414,15 @@ page() {
 		cmp "$tmp/page.$port" "$www$path"
 }
 
+# slow PORT [RATE]: a page that takes its time, in the background; it has begun. whole PID PORT:
+# it has come to its end.
+slow() {
+	spawn client curl -sS --limit-rate "${2:-500k}" --local-port "$1" -o "$tmp/slow.$1" "$(url /4M)"
+	wait_for begun "$1"
+}
+begun() { [ "$(stat -c %s "$tmp/slow.$1")" -gt 10000 ]; }
+whole() { wait "$1" && cmp "$tmp/slow.$2" "$www/4M"; }
+
 # closed NAME PORT: two tests that a client that asks a server without a
 # listener is reset, with the number that it expects.
 closed() {

@@ -5,14 +5,6 @@
 
 . "$(dirname "$0")/lib.sh"
 
-# slow PORT [RATE]: a page that takes its time, in the background; it has begun.
-slow() {
-	spawn client curl -sS --limit-rate "${2:-500k}" --local-port "$1" -o "$tmp/slow.$1" "$(url /4M)"
-	wait_for begun "$1"
-}
-begun() { [ "$(stat -c %s "$tmp/slow.$1")" -gt 10000 ]; }
-whole() { wait "$1" && cmp "$tmp/slow.$2" "$www/4M"; }
-
 # One connection that waits, one that opens, and two that are open, the second
 # without timestamps.
 every_state() {

@@ -66,12 +66,6 @@ page_seen() {
 		seen_by=$(sed -n 's/^Seen: \(.*\)\r$/\1/p' "$tmp/head.$1")
 }
 
-# slow PORT: a page that takes its time, in the background; it has begun.
-slow() {
-	spawn client curl -sS --limit-rate "${2:-500k}" --local-port "$1" -o "$tmp/slow.$1" "$(url /4M)"
-	wait_for begun "$1"
-}
-begun() { [ "$(stat -c %s "$tmp/slow.$1")" -gt 10000 ]; }
 # More of it has come.
 begun_more() {
 	local size
@@ -79,7 +73,6 @@ begun_more() {
 	wait_for more_than "$size" "$1"
 }
 more_than() { [ "$(stat -c %s "$tmp/slow.$2")" -gt "$1" ]; }
-whole() { wait "$1" && cmp "$tmp/slow.$2" "$www/4M"; }
 
 # refused NAME PORT: tests that a client whose server cannot be reached is reset, once, at
 # the number that it expects.

@@ -202,7 +202,6 @@ END
 passes "one rule, INPUT accepts what is redirected" 4024
 ipt -P INPUT ACCEPT
 
-# FTP: the proxy listens
 # FTP: the proxy listens on the client's address, and connects from the server's.
 start_ftp
 [ "$FAMILY" = 6 ] || ok "one rule: active FTP" file 4030 -P - --disable-eprt
