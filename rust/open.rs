@@ -292,7 +292,7 @@ pub(crate) fn came_in(skb: &mut SkBuff, place: HookPlace<'_>, ct: &Conn) -> Resu
     for rewrite in handshake::unloading(&segment).into_iter().flatten() {
         skb.rewrite(thoff, segment.header_len(), rewrite)?;
     }
-    pending::comes_in(
+    pending::came_in(
         place.net,
         ct,
         Unanswered {
@@ -310,7 +310,7 @@ pub(crate) fn came_in(skb: &mut SkBuff, place: HookPlace<'_>, ct: &Conn) -> Resu
 }
 
 /// Whether our SYN for the entry `ct` has come in; then `skb`, which is it, knows the way from now on.
-pub(crate) fn comes_in(net: &Net, ct: &Conn, skb: &SkBuff) -> bool {
+pub(crate) fn enter(net: &Net, ct: &Conn, skb: &SkBuff) -> bool {
     let now_ms = clock_ms();
     let entered = pernet::state::<Relay>(net)
         .pending

@@ -602,7 +602,7 @@ pub(crate) fn goes_out(
 /// # Errors
 ///
 /// `ENOMEM`.
-pub(crate) fn comes_in(net: &Net, new: &Conn, syn: Unanswered) -> Result {
+pub(crate) fn came_in(net: &Net, new: &Conn, syn: Unanswered) -> Result {
     let pending = Pending {
         ct: None,
         held: None,

@@ -232,7 +232,7 @@ fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
                 && segment.ack() == 0
                 // The client's own may have what nobody has judged.
                 && segment.payload_len() == 0
-                && (open::comes_in(net, ct, skb) || skb.is_local());
+                && (open::enter(net, ct, skb) || skb.is_local());
             // A client that gives up: its own sequence numbers are right.
             if our_syn || segment.is_rst() {
                 Verdict::Accept
