@@ -16,7 +16,6 @@ wakes() { kill -CONT "$dpi"; }
 # queue ($6) or in its socket ($7).
 queue() { fw awk "\$1 == 0 { print $1 }" /proc/net/netfilter/nfnetlink_queue; }
 queued() { [ "$(queue "\$3")" -ge "$1" ]; }
-begun() { [ "$(stat -c %s "$tmp/page.$1" 2>/dev/null)" -gt 10000 ]; }
 syn_seen() { [ "$(seen_count server "tcp src port $1 and $SYN")" -ge 1 ]; }
 waits() { [[ $(entries "$1") == *UNREPLIED* ]]; }
 insisted() { [ "$(seen_count client "tcp src port $1 and $DATA")" -ge "$2" ]; }
@@ -31,9 +30,8 @@ hears() { server "$iptables-nft" -F; }
 every_state() {
 	local port=$1
 	pids=()
-	spawn client curl -sS --max-time 120 --limit-rate 1M --local-port "$port" -o "$tmp/page.$port" "$(url /4M)"
+	slow "$port" 1M
 	pids+=("$pid")
-	wait_for begun "$port"
 	deaf $((port + 1))
 	spawn client curl -sS --max-time 120 --local-port $((port + 1)) -o "$tmp/page.$((port + 1))" "$(url /64k)"
 	pids+=("$pid")
@@ -56,8 +54,7 @@ over() {
 	hears
 	wakes
 	printf 'GET /64k HTTP/1.0\r\n\r\n' >"$tmp/words"
-	ok "$name: what is open goes on" wait "${pids[0]}"
-	ok "$name: whole" cmp "$tmp/page.$port" "$www/4M"
+	ok "$name: what is open goes on, and is whole" whole "${pids[0]}" "$port"
 	ok "$name: who waited for the server is served" wait "${pids[1]}"
 	ok "$name: who waited for the engine is" wait "${pids[2]}"
 	ok "$name: whole" cmp "$tmp/page.$((port + 2))" "$www/64k"

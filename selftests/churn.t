@@ -36,12 +36,10 @@ fetches() {
 # nothing has to be translated but its numbers, which the kernel does.
 survivor() {
 	client sysctl -qw net.ipv4.tcp_timestamps=0
-	spawn client curl -sS --limit-rate "$2" --local-port "$1" -o "$tmp/page.$1" "$(url /4M)"
+	slow "$1" "$2"
 	survivor=$pid
-	wait_for begun "$1"
 	client sysctl -qw net.ipv4.tcp_timestamps=1
 }
-begun() { [ "$(stat -c %s "$tmp/page.$1" 2>/dev/null)" -gt 10000 ]; }
 # It may have come to its end.
 goes_on() { kill -0 "$survivor" 2>/dev/null || wait "$survivor"; }
 
@@ -57,8 +55,8 @@ under_load() {
 	is "$name: $4 times" "$(churn "$3")" "$4"
 	ok "$name: what was open is open" goes_on
 	stop "$survivor"
-	head -c "$(stat -c %s "$tmp/page.$(($2 + 900))")" "$www/4M" >"$tmp/begin"
-	ok "$name: and what it got is right" cmp "$tmp/begin" "$tmp/page.$(($2 + 900))"
+	head -c "$(stat -c %s "$tmp/slow.$(($2 + 900))")" "$www/4M" >"$tmp/begin"
+	ok "$name: and what it got is right" cmp "$tmp/begin" "$tmp/slow.$(($2 + 900))"
 	: >"$tmp/enough"
 	ok "$name: pages come, and whole" wait "$loader"
 	echo "# $(cat "$tmp/$3.good") pages"

@@ -417,7 +417,8 @@ page() {
 # slow PORT [RATE]: a page that takes its time, in the background; it has begun. whole PID PORT:
 # it has come to its end.
 slow() {
-	spawn client curl -sS --limit-rate "${2:-500k}" --local-port "$1" -o "$tmp/slow.$1" "$(url /4M)"
+	spawn client curl -sS --speed-time 120 --limit-rate "${2:-500k}" --local-port "$1" \
+		-o "$tmp/slow.$1" "$(url /4M)"
 	wait_for begun "$1"
 }
 begun() { [ "$(stat -c %s "$tmp/slow.$1")" -gt 10000 ]; }
