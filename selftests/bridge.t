@@ -59,7 +59,12 @@ held "the gate, another protocol" 4012
 offload on
 ok "the gate: with offload of checksums a page comes, too" page 4013
 
+# What the client says first is brought to the gate once more, when it has let it in.
 ip -n fw neigh replace "$raw_client" lladdr 02:00:00:00:01:02 dev br0
+learnt() { ip netns exec fw bridge fdb show br br0 dynamic | cut -d ' ' -f 1 | sort -u; }
+known=$(learnt)
+ok "the gate: of a client whose request is the handshake's last ACK" raw hasty 5011
+is "the gate: and the bridge has learnt no address by that" "$(learnt)" "$known"
 
 # One rule in PREROUTING: packets that are bridged are not turned round.
 stop "$dpi"

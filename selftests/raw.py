@@ -39,12 +39,12 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
-def ip_header(payload, number, ends=CLIENT + SERVER, tos=0, protocol=6, options=b"", fragment=0):
+def ip_header(payload, number, ends=CLIENT + SERVER, tos=0, protocol=6, options=b"", fragment=0, ttl=64):
     """In front of a TCP segment, or of IPv6 extension headers and one, or of a part of that."""
     if IS_V6:
-        return struct.pack("!IHBB", 6 << 28 | tos << 20, len(payload), protocol, 64) + ends
+        return struct.pack("!IHBB", 6 << 28 | tos << 20, len(payload), protocol, ttl) + ends
     header = 5 + len(options) // 4
-    ip = struct.pack("!BBHHHBBH", 4 << 4 | header, tos, header * 4 + len(payload), number, fragment, 64, protocol, 0)
+    ip = struct.pack("!BBHHHBBH", 4 << 4 | header, tos, header * 4 + len(payload), number, fragment, ttl, protocol, 0)
     ip += ends + options
     return ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
 
@@ -59,6 +59,11 @@ def plain(tcp, number, ends):
 def classed(tcp, number, ends):
     """With a type of service, and marked by the network."""
     return [ip_header(tcp, number, ends, tos=0x4B) + tcp]
+
+
+def short_lived(tcp, number, ends):
+    """It goes as far as the first router."""
+    return [ip_header(tcp, number, ends, ttl=1) + tcp]
 
 
 def padded(tcp, number, ends):
@@ -372,6 +377,13 @@ def prompt(port):
     got = client.receive(lambda got: got.data)[-1]
     if not got.data.startswith(b"HTTP/1.1 200"):
         sys.exit(f"expected the begin of the page, got {got}")
+
+
+def hasty(port):
+    """As above, and the request is sent until there is an answer."""
+    client = Client(port)
+    client.syn()
+    client.insist()
 
 
 def returns(port):
@@ -744,6 +756,16 @@ def leave(port):
     client = Client(port, isn=1000)
     for client.port in range(port, port + 600):
         client.send(RST)
+
+
+def come_and_go(port):
+    """A client, 600 times; its reset does not get to the rules."""
+    client = Client(port)
+    client.syn()
+    for _ in range(600):
+        client.send(ACK)
+        client.send(RST, put=short_lived)
+    client.so_far()
 
 
 def noise(port):

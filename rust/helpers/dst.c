@@ -6,8 +6,11 @@
 
 #include "helpers.h"
 
+/* A bridge's own is part of its device, which it does not keep. */
 struct dst_entry *rust_helper_skb_dst_get(struct sk_buff *skb)
 {
+	if (skb_dst(skb) && skb_dst(skb)->flags & DST_FAKE_RTABLE)
+		return NULL;
 	return skb_dst_force(skb) ? dst_clone(skb_dst(skb)) : NULL;
 }
 

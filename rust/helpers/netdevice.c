@@ -41,9 +41,19 @@ static void prepare(struct sk_buff *skb, struct net_device *dev)
 	skb_reset_mac_header(skb);
 }
 
+/* On its way through a bridge a packet has the port by which it will leave. */
+static struct net_device *receiver(const struct sk_buff *like)
+{
+	struct net_device *dev = like->dev;
+
+	if (netif_is_bridge_port(dev))
+		dev = netdev_master_upper_dev_get_rcu(dev) ?: dev;
+	return dev;
+}
+
 void rust_helper_netif_rx(struct sk_buff *skb, const struct sk_buff *like)
 {
-	prepare(skb, like->dev);
+	prepare(skb, receiver(like));
 	netif_rx(skb);
 }
 
@@ -51,7 +61,7 @@ void rust_helper_netif_rx(struct sk_buff *skb, const struct sk_buff *like)
 void rust_helper_netif_receive_skb(struct sk_buff *skb, const struct sk_buff *like)
 {
 	local_bh_disable();
-	prepare(skb, like->dev);
+	prepare(skb, receiver(like));
 	netif_receive_skb_core(skb);
 	local_bh_enable();
 }

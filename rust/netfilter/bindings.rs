@@ -23,8 +23,8 @@ use kernel::bindings::*;
 pub use kernel::bindings::{
     __cpu_possible_mask, cancel_work_sync, consume_skb, dst_entry, free_percpu, jiffies, net,
     net_device, nf_conntrack, proc_dir_entry, seq_file, sk_buff, sk_skb_reason_drop, skb_copy_bits,
-    skb_ensure_writable, skb_partial_csum_set, skb_put, sock, timer_list, timer_reduce,
-    timer_shutdown_sync, work_struct,
+    skb_ensure_writable, skb_partial_csum_set, skb_put, sock, synchronize_rcu, timer_list,
+    timer_reduce, timer_shutdown_sync, work_struct,
 };
 
 type __kernel_size_t = usize;

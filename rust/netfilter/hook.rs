@@ -23,7 +23,10 @@ pub mod point {
     pub const POST_ROUTING: u8 = bindings::nf_inet_hooks_NF_INET_POST_ROUTING as u8;
 }
 
-/// Right behind conntrack's look-up of the entry, before any translation.
+/// Right before conntrack looks up the entry.
+pub const PRI_BEFORE_CONNTRACK: i32 = bindings::nf_ip_hook_priorities_NF_IP_PRI_CONNTRACK - 1;
+
+/// Right behind that, before any translation.
 pub const PRI_BEHIND_CONNTRACK: i32 = bindings::nf_ip_hook_priorities_NF_IP_PRI_CONNTRACK + 1;
 
 /// Right before the table mangle.
@@ -206,7 +209,12 @@ impl Registration {
         let ops = ops.ops;
         let count = u32::try_from(ops.len())?;
         // SAFETY: The array lives on the heap until after it is unregistered.
-        to_result(unsafe { bindings::nf_register_net_hooks(net.as_raw(), ops.as_ptr(), count) })?;
+        to_result(unsafe { bindings::nf_register_net_hooks(net.as_raw(), ops.as_ptr(), count) })
+            .inspect_err(|_| {
+                // Some of them were registered for a moment, and are looked at under RCU alone.
+                // SAFETY: Rules are inserted where one may sleep.
+                unsafe { bindings::synchronize_rcu() };
+            })?;
         // INVARIANT: Just registered; the caller sees to the namespace.
         Ok(Self {
             net: net.as_raw(),
