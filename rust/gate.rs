@@ -6,9 +6,8 @@
 //! sent is in `pending`. Conntrack owns the entry: it frees it at its timeout, with `conntrack -D`, with
 //! its namespace. `enter` fills it while it is still unconfirmed, and so known to one CPU. After that
 //! it is changed by compare-and-exchange on the last word: `choose` and `take` end the wait, and who has
-//! won deletes the entry; `bar` has it refused, `correct` knows better where the stream begins.
-//! Everybody else reads. A client that resets ends its own entry: conntrack deletes what has never seen a
-//! reply. When the module goes, `relay` deletes what waits; should an entry be missed, the kernel's own
+//! won deletes the entry; `bar` has it refused. Everybody else reads. A client that resets ends its wait
+//! (`hold`), and is refused if it has said anything. When the module goes, `relay` deletes what waits; should an entry be missed, the kernel's own
 //! guard (see `conntrack::hold`) drops its packets without us, until it times out.
 
 use crate::{
@@ -28,6 +27,7 @@ use crate::{
     stats::{self, Counter},
     tcp::{
         census::Census,
+        handshake,
         state::{self, Marks, COOKIE_LIFE},
         Phase, Rule, Segment, Waiting,
     },
@@ -82,6 +82,12 @@ impl Gate {
 pub(crate) fn is_idle(net: &Net) -> bool {
     let state = pernet::state::<Relay>(net);
     state.gate.total.glance() == 0 && state.pending.is_empty()
+}
+
+/// Whether nobody waits.
+#[inline]
+pub(crate) fn has_none(net: &Net) -> bool {
+    pernet::state::<Relay>(net).gate.total.glance() == 0
 }
 
 /// Whether it takes no more than a look to see that no client of ours waits or opens: the connection is in use,
@@ -148,9 +154,11 @@ pub(crate) fn phase(ct: &Conn) -> Phase {
 }
 
 /// Whether `segment`, of the client, starts anew on the ports of a connection that the server has
-/// not answered yet. Its old cookie does it no good for that.
+/// not answered yet. Its old cookie does it no good for that; nor may it start where an engine could take
+/// it for the rest of what it knows.
 pub(crate) fn is_new_syn(phase: &Phase, segment: &Segment) -> bool {
-    segment.is_syn() && phase.client_isn().is_some_and(|isn| isn != segment.seq())
+    let is_far = |isn| !handshake::is_near(isn, segment.seq());
+    segment.is_syn() && phase.client_isn().is_some_and(is_far)
 }
 
 /// Ends the wait of `ct` if its last word is `last`; of several callers one succeeds.
@@ -174,7 +182,7 @@ pub(crate) fn take(net: &Net, ct: &Conn) {
 }
 
 /// As above, to open the connection of a client as which `ct` has been looked at: not when it has been
-/// barred or corrected meanwhile. Of several callers one is told that it did.
+/// barred meanwhile. Of several callers one is told that it did.
 pub(crate) fn choose(net: &Net, ct: &Conn, waiting: &Waiting) -> bool {
     let [_, _, last] = waiting.pack();
     settle(net, ct, last)
@@ -186,33 +194,16 @@ pub(crate) fn end(net: &Net, ct: &Conn) {
     ct.delete();
 }
 
-/// Refuses the client of `ct` from now on.
-pub(crate) fn bar(net: &Net, ct: &Conn) {
+/// Refuses the client of `ct` from now on; `false` when it does not wait any more.
+pub(crate) fn bar(net: &Net, ct: &Conn) -> bool {
     let barred = ct.synproxy().is_some_and(|words| {
         let [_, _, last] = words.load();
         state::late(last).is_some_and(|late| words.swap_last(last, late))
     });
     if barred {
         pernet::state::<Relay>(net).pending.remove(ct);
-        stats::count(net, Counter::Contradictions);
     }
-}
-
-/// The client of `ct` has turned out to be `right`, not `wrong`: returns it as it is kept from now on,
-/// or `None` when it does not wait any more.
-pub(crate) fn correct(net: &Net, ct: &Conn, wrong: &Waiting, right: &Waiting) -> Option<Waiting> {
-    let right = Waiting {
-        budget: wrong.budget,
-        ..*right
-    };
-    let ([_, _, old], [isn, _, new]) = (wrong.pack(), right.pack());
-    let words = ct.synproxy()?;
-    if !words.swap_last(old, new) {
-        return None;
-    }
-    words.set_first(isn);
-    pernet::state::<Relay>(net).pending.remove(ct);
-    Some(right)
+    barred
 }
 
 /// The ACK of a client at the rule for `--none`: with a valid cookie it makes the packet's new entry

@@ -4,11 +4,17 @@
 //!
 //! A hook in front of the mangle table, where the engine's rule is, drops data that is not of the stream
 //! that our SYN,ACK has begun: an engine does not know the numbers, and could be shown what the server
-//! would never take. Another one stands behind that table and before the filter table, where the
-//! verdict's rule is. So what is held has passed the engine, and a verdict may be given on any segment
-//! whose predecessors are held. Segments are copied, and are ours from then on: see
-//! `pending` for who owns them. They leave as if the client had sent them again, through conntrack and
-//! in order.
+//! would never take. What it lets through it has copied first, so that no other version of it can be shown
+//! to the engine later; what there is no room for the engine does not see. Another hook stands behind that
+//! table and before the filter table, where the verdict's rule is: there what the engine has let pass
+//! becomes judged, and a verdict may be given on any segment whose predecessors are. Copies are ours, see
+//! `pending` for who owns them. Those that are judged leave as if the client had sent them again, through
+//! conntrack and in order; the others do not leave.
+//!
+//! A third hook, in front of conntrack, sees resets. Conntrack would let go of the entry, and the client
+//! could come again with the same cookie, or with one that it makes of it, and go on somewhere else in the
+//! stream that the engine believes to know. So who has said anything is refused instead, for as long as the
+//! cookie lives. A reset need not get as far as the other hooks.
 //!
 //! While our SYN is on its way to the server conntrack takes what the client sends for INVALID, and
 //! packets that an engine had in its queue belong to the entry that has gone with the verdict: both
@@ -22,12 +28,14 @@ use crate::{
     netfilter::{
         conntrack::{Conn, ConnRef, Status, Tracked},
         cookie::Flow,
-        hook::{point, Hook, Place, Verdict, PRI_BEFORE_MANGLE, PRI_BEHIND_MANGLE},
+        hook::{
+            point, Hook, Place, Verdict, PRI_BEFORE_CONNTRACK, PRI_BEFORE_MANGLE, PRI_BEHIND_MANGLE,
+        },
         pernet,
         skb::{Manner, OwnedSkb, Part, SkBuff},
         Family, Net,
     },
-    pending::{self, Kept, Whose},
+    pending::{Kept, Whose},
     relay::Relay,
     stats::{self, Counter},
     tcp::{
@@ -43,6 +51,15 @@ use kernel::prelude::*;
 /// How many segments of a client are held at most: of tiny ones, each costs far more memory than it
 /// has bytes.
 const MAX_SEGMENTS: usize = 64;
+
+/// How far a segment has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    /// The engine may see it.
+    Shown,
+    /// The engine has let it pass.
+    Judged,
+}
 
 /// A segment that is held, in the client's numbers and with the addresses that the client uses.
 pub(crate) struct Held {
@@ -109,8 +126,16 @@ type Link = Option<KBox<Node>>;
 
 struct Node {
     held: Held,
+    standing: Standing,
     /// The next one in the stream.
     next: Link,
+}
+
+impl Node {
+    /// Whether it is held no longer once there is one at `span`.
+    fn gives_way(&self, span: &Span, standing: Standing) -> bool {
+        standing >= self.standing && span.covers(&self.held.span)
+    }
 }
 
 // Not by recursion.
@@ -134,15 +159,24 @@ impl Queue {
         self.waiting
     }
 
+    fn nodes(&self) -> impl Iterator<Item = &Node> + Clone {
+        core::iter::successors(self.first.as_deref(), |node| node.next.as_deref())
+    }
+
     fn iter(&self) -> impl Iterator<Item = &Held> + Clone {
-        core::iter::successors(self.first.as_ref(), |node| node.next.as_ref())
+        self.nodes().map(|node| &node.held)
+    }
+
+    fn judged(&self) -> impl Iterator<Item = &Held> + Clone {
+        self.nodes()
+            .filter(|node| node.standing == Standing::Judged)
             .map(|node| &node.held)
     }
 
     fn pop(&mut self) -> Option<Held> {
-        let Node { held, next } = KBox::into_inner(self.first.take()?);
-        self.first = next;
-        Some(held)
+        let node = KBox::into_inner(self.first.take()?);
+        self.first = node.next;
+        Some(node.held)
     }
 
     /// How much memory it takes, in bytes.
@@ -151,55 +185,81 @@ impl Queue {
             .fold(0, |sum: usize, held| sum.wrapping_add(held.size()))
     }
 
-    /// What to do with `new`.
-    pub(crate) fn judge(&self, new: &Held) -> Judged {
-        let held = self.iter().map(|held| (held.span, held.payload()));
-        hold::judge(&new.span, new.payload(), held)
+    /// What to do with `new`, of which nothing may be said otherwise than by all that is held.
+    pub(crate) fn judge(&self, new: &Held, standing: Standing) -> Judged {
+        let all = self.nodes().map(|node| {
+            let counts = node.standing >= standing;
+            (node.held.span, node.held.payload(), counts)
+        });
+        hold::judge(&new.span, new.payload(), all)
     }
 
-    /// Holds `new`, which brings something new, and instead of those whose bytes are all in it.
+    /// How much memory [`Queue::push`] will free for `new`, in bytes.
+    pub(crate) fn replaced(&self, new: &Held, standing: Standing) -> usize {
+        self.nodes()
+            .filter(|node| node.gives_way(&new.span, standing))
+            .fold(0, |sum: usize, node| sum.wrapping_add(node.held.size()))
+    }
+
+    /// Holds `new`, which brings something new, and instead of those whose bytes are all in it: of what has
+    /// been judged only if that has been, too.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`; `ENOSPC` when there are too many.
-    pub(crate) fn push(&mut self, new: Held) -> Result {
+    /// `ENOMEM`; `ENOSPC` when there are too many, of those that it will not replace once it is judged.
+    pub(crate) fn push(&mut self, new: Held, standing: Standing) -> Result {
+        let count = self
+            .nodes()
+            .filter(|node| !new.span.covers(&node.held.span))
+            .count();
+        if count >= MAX_SEGMENTS {
+            return Err(ENOSPC);
+        }
         let mut node = KBox::new(
             Node {
                 held: new,
+                standing,
                 next: None,
             },
             GFP_ATOMIC,
         )?;
         let span = node.held.span;
-        let mut count = 1usize;
+        self.drop_if(|node| node.gives_way(&span, standing));
         let mut link = &mut self.first;
         while link
             .as_ref()
             .is_some_and(|next| !hold::before(span.seq, next.held.span.seq))
         {
-            link = skip(link, &span, &mut count);
+            link = match link {
+                Some(node) => &mut node.next,
+                None => break,
+            };
         }
-        let mut rest = link.take();
-        {
-            let mut link = &mut rest;
-            while link.is_some() {
-                link = skip(link, &span, &mut count);
+        node.next = link.take();
+        *link = Some(node);
+        Ok(())
+    }
+
+    /// Lets go of all that is not judged.
+    pub(crate) fn forget_unjudged(&mut self) {
+        self.drop_if(|node| node.standing == Standing::Shown);
+    }
+
+    fn drop_if(&mut self, over: impl Fn(&Node) -> bool) {
+        let mut link = &mut self.first;
+        while let Some(node) = link {
+            if over(node) {
+                *link = node.next.take();
+            } else if let Some(node) = link {
+                link = &mut node.next;
             }
-        }
-        if count <= MAX_SEGMENTS {
-            node.next = rest;
-            *link = Some(node);
-            Ok(())
-        } else {
-            *link = rest;
-            Err(ENOSPC)
         }
     }
 
-    /// Whether the stream is held from its start to the end of `span`.
+    /// Whether the stream is held and judged from its start to the end of `span`.
     fn reaches(&self, span: &Span) -> bool {
         let start = self.waiting.client_isn.wrapping_add(1);
-        let reach = hold::reach(start, self.iter().map(|held| held.span));
+        let reach = hold::reach(start, self.judged().map(|held| held.span));
         // Within the budget, both: the distances do not wrap.
         reach.wrapping_sub(start) >= span.end().wrapping_sub(start)
     }
@@ -207,7 +267,7 @@ impl Queue {
     /// The client's clock at the first of its segments. Our SYN must not be younger than they are, or
     /// the server takes them for old duplicates, RFC 7323 section 5.
     pub(crate) fn clock(&self) -> Option<u32> {
-        self.iter()
+        self.judged()
             .filter_map(|held| Some(held.timestamp()?.1))
             .reduce(|a, b| if timestamp::is_in_order(a, b) { a } else { b })
     }
@@ -231,25 +291,7 @@ impl Queue {
     }
 }
 
-/// Takes the segment at `link` out if `span` covers it, or counts it; what follows.
-fn skip<'a>(link: &'a mut Link, span: &Span, count: &mut usize) -> &'a mut Link {
-    if link
-        .as_ref()
-        .is_some_and(|node| span.covers(&node.held.span))
-    {
-        *link = link.take().and_then(|mut node| node.next.take());
-        return link;
-    }
-    match link {
-        Some(node) => {
-            *count = count.wrapping_add(1);
-            &mut node.next
-        }
-        None => link,
-    }
-}
-
-/// Whether the stream of the client of `ct` is held from its start to the end of `span`.
+/// Whether the stream of the client of `ct` is held and judged from its start to the end of `span`.
 pub(crate) fn reaches(net: &Net, ct: &Conn, span: &Span) -> bool {
     pernet::state::<Relay>(net)
         .pending
@@ -311,12 +353,13 @@ fn keep(
     skb: &SkBuff,
     thoff: usize,
     segment: &Segment,
+    standing: Standing,
 ) -> Result<Kept> {
     let table = &pernet::state::<Relay>(net).pending;
     let flow = whose.flow();
     let mut kept = Kept::Yes;
     for part in parts(skb, thoff, segment) {
-        kept = table.keep(whose, Held::copy(net, &flow, &part)?);
+        kept = table.keep(whose, Held::copy(net, &flow, &part)?, standing);
         if kept != Kept::Yes {
             break;
         }
@@ -324,34 +367,29 @@ fn keep(
     Ok(kept)
 }
 
-/// Holds what a client sends that waits; `false` when it has been refused for that.
+/// Holds what a client sends that waits; `false` when it is to go no further, as there is no room for it,
+/// or its client has been refused for it.
 pub(crate) fn waiting(
     net: &Net,
     ct: &Conn,
-    waiting: &Waiting,
     skb: &SkBuff,
     thoff: usize,
     segment: &Segment,
+    standing: Standing,
 ) -> bool {
-    if handshake::span(waiting, segment).is_none() {
-        return true;
-    }
-    let table = &pernet::state::<Relay>(net).pending;
-    if table.with(ct, |_| ()).is_none() && pending::wait(net, ct, waiting).is_err() {
-        stats::count(net, Counter::HoldFull);
-        return true;
-    }
-    match keep(net, Whose::Entry(ct), skb, thoff, segment) {
+    match keep(net, Whose::Entry(ct), skb, thoff, segment, standing) {
         Ok(Kept::Yes) => true,
         Ok(Kept::Full) | Err(_) => {
             // It may have been chosen at this moment: its data is not here any more.
             if gate::phase(ct) != Phase::Gone {
                 stats::count(net, Counter::HoldFull);
             }
-            true
+            false
         }
         Ok(Kept::Contradicts) => {
-            gate::bar(net, ct);
+            if gate::bar(net, ct) {
+                stats::count(net, Counter::Contradictions);
+            }
             false
         }
     }
@@ -367,11 +405,62 @@ pub(crate) fn opening(
 ) -> bool {
     match pernet::state::<Relay>(net).pending.client(whose) {
         Some(waiting) if handshake::span(&waiting, segment).is_some() => {
-            matches!(keep(net, whose, skb, thoff, segment), Ok(Kept::Yes))
+            let kept = keep(net, whose, skb, thoff, segment, Standing::Judged);
+            matches!(kept, Ok(Kept::Yes))
         }
         // It has not waited at the gate; or it says nothing to be held.
         _ => false,
     }
+}
+
+/// The hook in front of conntrack.
+pub(crate) struct Resets;
+
+impl Hook for Resets {
+    const POINTS: &'static [(u8, i32)] = &[(point::PRE_ROUTING, PRI_BEFORE_CONNTRACK)];
+
+    #[inline(always)]
+    fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
+        if gate::has_none(place.net) || !matches!(skb.tracked(), Tracked::No) {
+            return Verdict::Accept;
+        }
+        match skb.plain_segment() {
+            Some((_, tcp)) if !tcp.is_rst() => Verdict::Accept,
+            _ => reset(skb, place),
+        }
+    }
+}
+
+/// What the hook in front of conntrack does with what may be a reset.
+#[cold]
+fn reset(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
+    let net = place.net;
+    let Some((thoff, rst)) = skb.segment(place.family).filter(|(_, tcp)| tcp.is_rst()) else {
+        return Verdict::Accept;
+    };
+    let Some(ct) = skb.lookup(net, place.family) else {
+        return Verdict::Accept;
+    };
+    let Phase::Waiting(waiting) = gate::phase(&ct) else {
+        return Verdict::Accept;
+    };
+    let start = waiting.client_isn.wrapping_add(1);
+    let client = skb.ip().map(|ip| SocketAddr::new(ip.src, rst.src_port()));
+    // RFC 9293, section 3.10.7.4. The server has not heard of the client.
+    if client != Some(ct.flow().client)
+        || !Span::at(rst.seq()).is_within(start, waiting.budget)
+        || !skb.tcp_checksum_ok(place.family, thoff)
+    {
+        return Verdict::Drop;
+    }
+    let refuse = || {
+        gate::bar(net, &ct);
+    };
+    let end = || gate::end(net, &ct);
+    pernet::state::<Relay>(net).pending.reset(&ct, refuse, end);
+    // For the engine.
+    skb.attach_unreplied(&ct);
+    Verdict::Accept
 }
 
 /// The hook in front of the engine.
@@ -424,17 +513,38 @@ fn sift(skb: &SkBuff, place: Place<'_>) -> Verdict {
     if !skb.tcp_checksum_ok(place.family, thoff) {
         return Verdict::Drop;
     }
-    let waiting = handshake::may_correct(&waiting, &segment)
-        .then(|| answer::client(skb, &segment))
-        .flatten()
-        // Most often it was right: what is held stays.
-        .filter(|right| right.client_isn != waiting.client_isn)
-        .and_then(|right| gate::correct(net, ct, &waiting, &right))
-        .unwrap_or(waiting);
-    match handshake::span(&waiting, &segment) {
-        Some(_) => Verdict::Accept,
-        None => Verdict::Drop,
+    if handshake::span(&waiting, &segment).is_none() {
+        return Verdict::Drop;
     }
+    pernet::state::<Relay>(net).pending.wait(net, ct, &waiting);
+    if self::waiting(net, ct, skb, thoff, &segment, Standing::Shown)
+        || is_chosen(net, skb, ct, &segment)
+    {
+        Verdict::Accept
+    } else {
+        Verdict::Drop
+    }
+}
+
+/// Whether the client of `ct`, which waited a moment ago, is on its way to another entry.
+fn is_chosen(net: &Net, skb: &SkBuff, ct: &Conn, segment: &Segment) -> bool {
+    if gate::phase(ct) != Phase::Gone {
+        return false;
+    }
+    let table = &pernet::state::<Relay>(net).pending;
+    // First: when it has just arrived there is an entry.
+    let passes = answer::client_flow(skb, segment).is_some_and(|flow| {
+        table
+            .client(Whose::Passing(&flow, skb.zone().id()))
+            .is_some()
+    });
+    passes
+        || ct.successor().is_some_and(|new| {
+            matches!(
+                gate::phase(&new),
+                Phase::Opening { .. } | Phase::Open { .. }
+            )
+        })
 }
 
 /// The hook behind the engine.
@@ -482,8 +592,15 @@ fn hold(skb: &SkBuff, place: Place<'_>) -> Verdict {
                     let Some((thoff, segment)) = good_segment(skb, place) else {
                         return Verdict::Accept;
                     };
-                    if !waiting(net, ct, &client, skb, thoff, &segment) {
-                        return Verdict::Drop;
+                    // What the hook in front of the engine has not seen.
+                    if handshake::span(&client, &segment).is_none() {
+                        return Verdict::Accept;
+                    }
+                    if !waiting(net, ct, skb, thoff, &segment, Standing::Judged) {
+                        // Unless it was chosen at this moment, on another CPU.
+                        if gate::phase(ct) != Phase::Gone {
+                            return Verdict::Drop;
+                        }
                     }
                     // Unless it was chosen at this moment, on another CPU.
                     match gate::phase(ct) {

@@ -14,7 +14,7 @@
 
 use crate::{
     answer, gate,
-    hold::{self, Queue},
+    hold::{self, Queue, Standing},
     netfilter::{
         clock_ms,
         conntrack::{self, Conn, Status, Zone},
@@ -54,10 +54,9 @@ pub(crate) fn deferred(
     let Some(span) = handshake::span(waiting, segment) else {
         return Verdict::Drop;
     };
-    let reaches = || hold::reaches(net, ct, &span);
-    // A rule in the table mangle comes before the hook that holds.
-    let keep = || hold::waiting(net, ct, waiting, skb, place.thoff, segment);
-    if !(reaches() || keep() && reaches()) {
+    // A rule in the table mangle comes before the hook that does so.
+    let is_judged = hold::waiting(net, ct, skb, place.thoff, segment, Standing::Judged);
+    if !is_judged || !hold::reaches(net, ct, &span) {
         return Verdict::Drop;
     }
     if segment.payload_len() == 0 || !is_ready(net, skb) {
@@ -315,7 +314,7 @@ pub(crate) fn enter(net: &Net, ct: &Conn, skb: &SkBuff) -> bool {
     let entered = pernet::state::<Relay>(net)
         .pending
         .enter(ct, |syn, is_first| {
-            syn.route = skb.route();
+            syn.route = skb.route().or(syn.route.take());
             if is_first {
                 syn.backoff = Backoff::new(now_ms);
             }

@@ -23,7 +23,7 @@
 
 use crate::{
     gate,
-    hold::{Held, Queue},
+    hold::{Held, Queue, Standing},
     module_parameters,
     netfilter::{
         clock_ms,
@@ -152,7 +152,7 @@ enum Due {
 /// What became of a packet that was to be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
-    /// It is held, or was already.
+    /// It is held, or was already; or has its place.
     Yes,
     /// There is no room for it.
     Full,
@@ -215,9 +215,13 @@ impl Inner {
         TOTAL.fetch_sub(size, Relaxed);
     }
 
-    fn has_room(&self, size: usize) -> bool {
-        let kib = |bytes: usize| bytes.saturating_add(size) >> 10;
-        kib(self.held) < crate::parameter(module_parameters::held_kib.value()) as usize
+    /// Whether there is room for `size` in place of `freed`, of a client that has `its` already. None may
+    /// have more than is left for all others: some that take what they can do not shut out who sends a
+    /// request.
+    fn has_room(&self, its: usize, freed: usize, size: usize) -> bool {
+        let kib = |bytes: usize| bytes.wrapping_sub(freed).saturating_add(size) >> 10;
+        kib(self.held.saturating_add(its))
+            < crate::parameter(module_parameters::held_kib.value()) as usize
             && kib(TOTAL.load(Relaxed))
                 < crate::parameter(module_parameters::held_total_kib.value()) as usize
     }
@@ -252,21 +256,27 @@ impl Inner {
         self.clients.get_mut(&key)?.held.as_mut()
     }
 
-    fn keep(&mut self, whose: Whose<'_>, held: Held) -> Kept {
-        let has_room = self.has_room(held.size());
+    fn keep(&mut self, whose: Whose<'_>, held: Held, standing: Standing) -> Kept {
+        // It may have come into the table after its client was chosen, or has reset its connection.
+        if matches!(whose, Whose::Entry(ct) if gate::phase(ct) == Phase::Gone) {
+            return Kept::Full;
+        }
         let Some(queue) = self.queue(whose) else {
             return Kept::Full;
         };
-        match queue.judge(&held) {
+        match queue.judge(&held, standing) {
             Judged::Known => return Kept::Yes,
             Judged::Contradicts => return Kept::Contradicts,
             Judged::Keep => {}
         }
-        let before = queue.size();
-        if !has_room || queue.push(held).is_err() {
+        let (before, freed) = (queue.size(), queue.replaced(&held, standing));
+        if !self.has_room(before, freed, held.size()) {
             return Kept::Full;
         }
-        let after = queue.size();
+        let pushed = |queue: &mut Queue| queue.push(held, standing).map(|()| queue.size());
+        let Some(Ok(after)) = self.queue(whose).map(pushed) else {
+            return Kept::Full;
+        };
         self.discharge(before);
         self.charge(after);
         Kept::Yes
@@ -406,6 +416,29 @@ impl Table {
         })
     }
 
+    /// Has the client of `ct`, which waits, in the table, if there is memory for that.
+    pub(crate) fn wait(&self, net: &Net, ct: &Conn, waiting: &Waiting) {
+        if self.with(ct, |_| ()).is_none() {
+            // Without it nothing is held, and that is counted.
+            let _ = insert(net, ct, Pending::waiting(ct, waiting));
+        }
+    }
+
+    /// The client of `ct` resets its connection: calls `refuse` if it has said anything, and `end` if not.
+    pub(crate) fn reset(&self, ct: &Conn, refuse: impl FnOnce(), end: impl FnOnce()) {
+        // Who is not in the table yet holds nothing any more: see `Inner::keep`.
+        let has_spoken = self.locked(|inner| {
+            let has_spoken = inner.client(ct).is_some();
+            if !has_spoken {
+                end();
+            }
+            has_spoken
+        });
+        if has_spoken {
+            refuse();
+        }
+    }
+
     /// Calls `f` with the client of `ct`, if it is under way.
     pub(crate) fn with<R>(&self, ct: &Conn, f: impl FnOnce(&Pending) -> R) -> Option<R> {
         self.locked(|inner| inner.client(ct).map(|pending| f(pending)))
@@ -455,8 +488,8 @@ impl Table {
     }
 
     /// Holds a packet of a client.
-    pub(crate) fn keep(&self, whose: Whose<'_>, held: Held) -> Kept {
-        self.locked(|inner| inner.keep(whose, held))
+    pub(crate) fn keep(&self, whose: Whose<'_>, held: Held, standing: Standing) -> Kept {
+        self.locked(|inner| inner.keep(whose, held, standing))
     }
 
     /// Our SYN has come in, and `new`, which is in the table, is its entry. If its client is between two
@@ -494,12 +527,18 @@ impl Table {
             if pending.held.is_none() || !choose() {
                 return Err(ENOENT);
             }
+            let mut queue = pending.held.take().ok_or(ENOENT)?;
+            let before = queue.size();
+            queue.forget_unjudged();
+            let after = queue.size();
             let passing = Passing {
                 flow: ct.flow(),
                 zone: ct.zone().id(),
                 mark: ct.mark(),
-                stage: Stage::Held(pending.held.take().ok_or(ENOENT)?),
+                stage: Stage::Held(queue),
             };
+            inner.discharge(before);
+            inner.charge(after);
             inner.clients.remove(&key);
             inner.passing.insert(node.into_node(key, passing));
             Ok(Passage {
@@ -562,15 +601,6 @@ impl Drop for Passage<'_> {
             Some((passing, lost))
         }));
     }
-}
-
-/// Makes room for what the client of `ct` sends while it waits.
-///
-/// # Errors
-///
-/// `ENOMEM`.
-pub(crate) fn wait(net: &Net, ct: &Conn, waiting: &Waiting) -> Result {
-    insert(net, ct, Pending::waiting(ct, waiting))
 }
 
 /// Our SYN with the entry `new` is about to go out, for a client that has come by `passage` if it had to

@@ -17,7 +17,7 @@ use crate::{
     answer, coexist,
     early::Enter,
     gate,
-    hold::{Hold, Queue, Sift},
+    hold::{Hold, Queue, Resets, Sift},
     netfilter::{
         conntrack::{self, Conn, ConnRef, Event, SynTemplate, Tracked},
         hook::{self, point, Hook, Place, Verdict, PRI_BEFORE_CONFIRM},
@@ -79,6 +79,7 @@ impl pernet::Purpose for Purpose {
             Self::Relay => ops.add::<Relay>(),
             Self::Enter => ops.add::<Enter>(),
             Self::Gate => {
+                ops.add::<Resets>()?;
                 ops.add::<Sift>()?;
                 ops.add::<Hold>()
             }

@@ -1196,6 +1196,13 @@ def forget(talk):
     run("conntrack", "-D", "-f", f"ipv{talk.stage.family}", "-p", "tcp", "--sport", str(talk.port))
 
 
+def judged(talk):
+    """To how many packets the engine has said yes."""
+    program = "iptables-nft" if talk.stage.family == 4 else "ip6tables-nft"
+    listed = subprocess.run([program, "-t", "mangle", "-nvxL", "FORWARD", "1"], check=True, capture_output=True, text=True)
+    return int(listed.stdout.split()[0])
+
+
 @scenario("engine")
 def the_engine_decides(talk):
     """So that all that follows can fail."""
@@ -1442,13 +1449,109 @@ def fin_without_data(talk):
 @scenario("engine", flags=("R", "RA", "RPA"))
 def reset_with_data(talk, flags):
     begin(talk)
+    # One that is not in the window is nobody's.
+    say(talk, flags, REQUEST, seq=1 << 20)
     say(talk, "PA", NO, seq=1)
     say(talk, flags, REQUEST, seq=1)
-    say(talk, flags, REQUEST, seq=1 + len(NO))
-    # It waits anew, and all is to be said again.
-    say(talk, "PA", REQUEST, seq=1 + len(NO))
+    # What the engine knows of it is not to be gone on with.
+    talk.client.send("PA", REQUEST, seq=1 + len(NO))
+    talk.see([Expected(lambda flags: "R" in flags, seq=1)], [])
+    come_again(talk)
+    begin(talk)
     yes(talk)
     served(talk, released(REQUEST))
+
+
+@scenario("engine", ttl=(1, 64))
+def reset_without_data(talk, ttl):
+    """It need not get to the rules, and it waits anew."""
+    begin(talk)
+    talk.client.send("R", seq=1, ttl=ttl)
+    talk.see(None if ttl == 1 else [], [])
+    demand(not entries(talk.port), "it waits")
+    say(talk, "A", seq=1)
+    yes(talk)
+    served(talk, released(REQUEST))
+
+
+@scenario("engine", by=("mss", "acknowledgement", "syn", "reset", "reset_and_acknowledgement"))
+def another_beginning(talk, by):
+    """Some bytes further a cookie of a client without timestamps is one of another MSS, and it is good
+    for another handshake: what the engine has seen stays the beginning of the stream."""
+    talk.set_ends(ts=False)
+    begin(talk)
+    if by == "mss":
+        for at, data in enumerate((b"P", b"O", b"S")):
+            say(talk, "PA", data, seq=1 + at)
+        yes(talk, seq=4)
+        served(talk, *(released(data, seq=1 + at) for at, data in enumerate((b"P", b"O", b"S", REQUEST))))
+        return
+    say(talk, "PA", NO, seq=1)
+    if by == "acknowledgement":
+        for further in (*range(3, len(NO), 3), len(NO)):
+            say(talk, "PA", b"x", seq=1 + further, ack=1 + further)
+        yes(talk, seq=1 + len(NO))
+        served(talk, released(NO), released(REQUEST, seq=1 + len(NO)))
+        return
+    if by == "syn":
+        talk.client.send("S", seq=len(NO))
+        talk.see([], [])
+        yes(talk, seq=1 + len(NO))
+        served(talk, released(NO), released(REQUEST, seq=1 + len(NO)))
+        return
+    # It dies before there is a rule for it.
+    talk.client.send("R", seq=1 + len(NO), ttl=1)
+    talk.see(None, [])
+    ack = 1 if by == "reset" else 4
+    for flags, data in (("A", b""), ("PA", REQUEST), ("PA", REQUEST)):
+        talk.client.send(flags, data, seq=4, ack=ack)
+    talk.see(None, [])
+    talk.see(None, [])
+
+
+@scenario("forward", "engine")
+def acknowledgement_of_nothing(talk):
+    """A cookie is good for any two numbers that are as far from each other: also for a SYN,ACK with
+    the number 0, which none has had."""
+    talk.set_ends(ts=False)
+    talk.syn()
+    cookie = talk.client.peer_isn
+    for _ in range(2):
+        talk.client.send("A", seq=1 - cookie, ack=1 - cookie)
+        talk.see()
+    demand(not entries(talk.port), "an entry was made")
+
+
+@scenario("engine")
+def verdict_before_it_is_held(talk):
+    """A rule in the table mangle: what it judges is compared, too."""
+    rule = ("-t", "mangle", "-p", "tcp", "--dport", "80", "-m", "mark", "--mark", "0x0b", "-j", "SYNPROXY", "--mss", "1460")
+    begin(talk)
+    iptables(talk, rule[0], rule[1], "-A", "FORWARD", *rule[2:])
+    try:
+        say(talk, "PA", b"x" * len(REQUEST), seq=1)
+        say(talk, "PA", REQUEST, seq=1)
+        come_again(talk)
+        begin(talk)
+        yes(talk)
+        served(talk, released(REQUEST))
+    finally:
+        iptables(talk, rule[0], rule[1], "-D", "FORWARD", *rule[2:])
+
+
+@scenario("engine")
+def without_room(talk):
+    """What cannot be held is not shown to the engine, or there could be another version of it."""
+    begin(talk)
+    for at in range(100, 164):
+        talk.client.send("A", b"x", seq=at)
+    talk.see()
+    before = judged(talk)
+    say(talk, "PA", REQUEST, seq=1)
+    demand(judged(talk) == before, "the engine has seen it")
+    say(talk, "PA", b"x" * 64, seq=100)
+    yes(talk)
+    served(talk, released(REQUEST), released(b"x" * 64, seq=100))
 
 
 @scenario("engine", flags=("", "P", "SP", "SPA", "FRPA", "SRFPAU"))

@@ -53,6 +53,9 @@ ipt -A FORWARD -p tcp --dport 81 -j ACCEPT
 max=$(sysctl -n net.netfilter.nf_conntrack_max)
 sysctl -qw net.netfilter.nf_conntrack_max=1000
 in_progress=$(counted in_progress)
+ok "one client comes and goes 600 times" raw come_and_go 29999
+is "and has waited each time" "$(($(counted in_progress) - in_progress))" 600
+in_progress=$(counted in_progress)
 ok "600 clients come" raw few 30000
 is "half of 1000 wait" "$(($(counted in_progress) - in_progress))" 500
 ok "the others are counted" [ "$(counted gate_full)" -ge 100 ]

@@ -126,11 +126,6 @@ impl SynProxy {
         tsoff.store(words[2], Release);
     }
 
-    /// Changes the first word.
-    pub fn set_first(&self, word: u32) {
-        self.0[0].store(word, Relaxed);
-    }
-
     /// Changes the last word from `old` to `new`; of several callers one succeeds.
     pub fn swap_last(&self, old: u32, new: u32) -> bool {
         self.0[2].cmpxchg(old, new, Full).is_ok()
@@ -963,6 +958,12 @@ impl SkBuff {
     /// The same, sent by the client. Conntrack does not look at it.
     pub fn attach_original(&mut self, ct: &Conn) {
         self.attach(ct, bindings::ip_conntrack_info_IP_CT_ESTABLISHED);
+    }
+
+    /// Makes the packet, which came from its client, one of a connection that has seen no reply. Conntrack
+    /// does not look at it.
+    pub fn attach_unreplied(&mut self, ct: &Conn) {
+        self.attach(ct, bindings::ip_conntrack_info_IP_CT_NEW);
     }
 
     fn attach(&mut self, ct: &Conn, info: bindings::ip_conntrack_info) {

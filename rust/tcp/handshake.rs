@@ -236,7 +236,10 @@ pub fn answer<B: AsRef<[u8]>>(
 /// number nearby can make a cookie of another MSS of it. A keepalive or a probe of our closed window,
 /// one below the client's next number, can be the first to come when the handshake's last ACK was
 /// lost; and so can a segment that is up to three bytes further. Timestamps tell which MSS it was;
-/// without them the number is believed, and [`may_correct`] has the last word at the gate.
+/// without them the number is believed, for good: an engine has seen the stream begin there.
+///
+/// A cookie is a sum with the client's number, so who has one can make others, for any two numbers that are
+/// as far from each other. The number 0 of ours is what entries have that are none of ours.
 ///
 /// `kept` is the table of the MSS, if it is known: then, with timestamps, one look is enough for most. For
 /// the number behind an ACK's own, the sum is one less, and so says the MSS below; but that of a probe, which
@@ -247,6 +250,9 @@ pub fn accept<B: AsRef<[u8]>>(
     kept: Option<&[u16; 4]>,
     check: impl Fn(u32) -> Option<u16>,
 ) -> Option<Waiting> {
+    if ack.ack() == 1 {
+        return None;
+    }
     let timestamps = ack.options().timestamps;
     let is_for = |mss| timestamps.is_some_and(|ts| timestamp::is_for(ts.ecr, mss));
     let at = |shift: u32| {
@@ -341,13 +347,6 @@ pub fn span(waiting: &Waiting, segment: &Segment) -> Option<Span> {
         && span.len != 0
         && span.is_within(waiting.client_isn.wrapping_add(1), waiting.budget))
     .then_some(span)
-}
-
-/// Whether the entry of `waiting` may have been made on a wrong ISN, and `segment` have the right one:
-/// see [`accept`]. Such an entry is of a client without timestamps whose handshake's last ACK was lost.
-pub fn may_correct(waiting: &Waiting, segment: &Segment) -> bool {
-    let isn = segment.seq().wrapping_sub(1);
-    !waiting.timestamps && matches!(waiting.client_isn.wrapping_sub(isn), 1..=3 | u32::MAX)
 }
 
 /// A SYN for the server, and what has to be remembered of it.
@@ -832,34 +831,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_isn_is_corrected_by_the_width_of_the_mss_index() {
-        let waiting = accept(
-            &segment(&Repr {
-                seq: 2,
-                flags: flags::ACK,
-                ..Repr::default()
-            }),
-            None,
-            |_| Some(1460),
-        )
-        .unwrap();
-        for (seq, may) in [
-            (2, false),
-            (1, true),
-            (u32::MAX, true),
-            (u32::MAX - 1, false),
-            (3, true),
-            (4, false),
-        ] {
-            let repr = Repr {
-                seq,
-                ..Repr::default()
-            };
-            assert_eq!(may_correct(&waiting, &segment(&repr)), may, "{seq}");
-        }
-    }
-
     /// What a client whose cookie keeps `table[index]` has sent is accepted as: the ISN and the MSS.
     fn accepted(
         table: [u16; 4],
@@ -910,6 +881,25 @@ mod tests {
                     assert_eq!(late, right, "{index} {ahead}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_connection_is_not_taken_for_none_of_ours() {
+        for ack in [0, 1, 2, u32::MAX] {
+            let repr = Repr {
+                seq: 7,
+                ack,
+                flags: flags::ACK,
+                ..Repr::default()
+            };
+            let found = accept(&segment(&repr), None, |_| Some(1460));
+            assert_eq!(found.is_none(), ack == 1, "{ack}");
+            let is_none = |isn| {
+                use crate::Phase;
+                Phase::open([isn, 0, 0]).is_none() || Phase::opening([isn, 0, 0]).is_none()
+            };
+            assert!(found.is_none_or(|waiting| !is_none(waiting.proxy_isn)));
         }
     }
 

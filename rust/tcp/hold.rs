@@ -40,6 +40,11 @@ impl Span {
         }
     }
 
+    /// Nothing, at a sequence number.
+    pub fn at(seq: u32) -> Self {
+        Self { seq, len: 0 }
+    }
+
     /// The sequence number that follows it.
     pub fn end(&self) -> u32 {
         self.seq.wrapping_add(self.len)
@@ -99,21 +104,24 @@ pub fn reach(start: u32, held: impl Iterator<Item = Span> + Clone) -> u32 {
     }
 }
 
-/// What to do with the segment at `span`, which carries `bytes`.
+/// What to do with the segment at `span`, which carries `bytes`. Of what is held not all may count for
+/// making it known.
 ///
 /// A client that sends other bytes than before for the same place means to show the engine one stream
 /// and the server another.
 pub fn judge<'a>(
     span: &Span,
     bytes: &'a [u8],
-    held: impl Iterator<Item = (Span, &'a [u8])> + Clone,
+    held: impl Iterator<Item = (Span, &'a [u8], bool)> + Clone,
 ) -> Judged {
     if !held
         .clone()
-        .all(|(other, others)| span.agrees(bytes, &other, others))
+        .all(|(other, others, _)| span.agrees(bytes, &other, others))
     {
-        Judged::Contradicts
-    } else if before(reach(span.seq, held.map(|(span, _)| span)), span.end()) {
+        return Judged::Contradicts;
+    }
+    let counting = held.filter_map(|(span, _, counts)| counts.then_some(span));
+    if before(reach(span.seq, counting), span.end()) {
         Judged::Keep
     } else {
         Judged::Known
@@ -137,7 +145,9 @@ mod tests {
     }
 
     fn judged(new: &(Span, Vec<u8>), held: &[(Span, Vec<u8>)]) -> Judged {
-        let held = held.iter().map(|(span, bytes)| (*span, bytes.as_slice()));
+        let held = held
+            .iter()
+            .map(|(span, bytes)| (*span, bytes.as_slice(), true));
         judge(&new.0, &new.1, held)
     }
 

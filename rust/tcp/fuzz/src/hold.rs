@@ -55,8 +55,11 @@ pub fn property(u: &mut Unstructured<'_>) -> Result<()> {
             Some(new) => new,
             None => continue,
         };
-        let pieces = held.iter().map(|(span, bytes)| (*span, bytes.as_slice()));
-        let judged = judge(&new.0, &new.1, pieces);
+        let pieces = |counts| {
+            held.iter()
+                .map(move |(span, bytes)| (*span, bytes.as_slice(), counts))
+        };
+        let judged = judge(&new.0, &new.1, pieces(true));
         let known = places(from, &new).filter_map(|(at, is)| Some((model.get(&at)?, is)));
         let expected = if known.clone().any(|(was, is)| *was != is) {
             Judged::Contradicts
@@ -66,6 +69,12 @@ pub fn property(u: &mut Unstructured<'_>) -> Result<()> {
             Judged::Keep
         };
         assert_eq!(judged, expected, "{new:?} {held:?}");
+        // What does not count makes nothing known, and is contradicted all the same.
+        let unless_known = match expected {
+            Judged::Known => Judged::Keep,
+            other => other,
+        };
+        assert_eq!(judge(&new.0, &new.1, pieces(false)), unless_known);
         if judged == Judged::Keep {
             model.extend(places(from, &new));
             push(&mut held, new);
