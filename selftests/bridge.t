@@ -60,7 +60,9 @@ offload on
 ok "the gate: with offload of checksums a page comes, too" page 4013
 
 # What the client says first is brought to the gate once more, when it has let it in.
-ip -n fw neigh replace "$raw_client" lladdr 02:00:00:00:01:02 dev br0
+for neighbour in fw:br0 server:s0; do
+	ip -n "${neighbour%:*}" neigh replace "$raw_client" lladdr 02:00:00:00:01:02 dev "${neighbour#*:}"
+done
 learnt() { ip netns exec fw bridge fdb show br br0 dynamic | cut -d ' ' -f 1 | sort -u; }
 known=$(learnt)
 ok "the gate: of a client whose request is the handshake's last ACK" raw hasty 5011

@@ -1549,9 +1549,9 @@ def without_room(talk):
     before = judged(talk)
     say(talk, "PA", REQUEST, seq=1)
     demand(judged(talk) == before, "the engine has seen it")
-    say(talk, "PA", b"x" * 64, seq=100)
+    say(talk, "PA", b"x" * 65, seq=100)
     yes(talk)
-    served(talk, released(REQUEST), released(b"x" * 64, seq=100))
+    served(talk, released(REQUEST), released(b"x" * 65, seq=100))
 
 
 @scenario("engine", flags=("", "P", "SP", "SPA", "FRPA", "SRFPAU"))

@@ -558,8 +558,16 @@ def speak(port):
     client.send(ACK | PSH, data=REQUEST)
 
 
+def twice(port):
+    """A request, and the same again."""
+    client = Client(port)
+    client.shake()
+    for _ in range(2):
+        client.send(ACK | PSH, data=REQUEST)
+
+
 def thrice(port):
-    """A request, the same again, and another one in its place."""
+    """As above, and another one in its place."""
     client = Client(port)
     client.shake()
     for data in (REQUEST, REQUEST, REQUEST.replace(b"64k", b"1M")):
