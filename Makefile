@@ -145,8 +145,8 @@ on_target  = $(if $(DESTDIR),@:,$(1))
 install:
 	$(if $(ko),$(INSTALL_DATA) -D -t $(call to,$(modulesdir)/$(module_of)/updates) $(ko))
 	$(if $(ko),$(call on_target,depmod $(module_of)))
-	$(INSTALL_DATA) -D iptables-ext/xt_SYNPROXY.modprobe.conf $(call to,$(modprobedir)/xt_SYNPROXY.conf)
-	$(INSTALL_DATA) -D iptables-ext/xt_SYNPROXY.modules-load.conf $(call to,$(modulesloaddir)/xt_SYNPROXY.conf)
+	$(INSTALL_DATA) -D iptables-ext/xt_SYNPROXY.modprobe.conf $(call to,$(modprobedir)/xt_SYNPROXY-load.conf)
+	$(INSTALL_DATA) -D iptables-ext/xt_SYNPROXY.modules-load.conf $(call to,$(modulesloaddir)/xt_SYNPROXY-load.conf)
 	@# the one of that name that comes with iptables stays, and does not come back
 	$(if $(call built,cargo/release,$(libraries)),$(call on_target, \
 		! command -v dpkg-divert >/dev/null || dpkg-divert --quiet --local --rename --add $(stock)))
@@ -170,7 +170,8 @@ uninstall:
 	rm -f $(call to,$(modulesdir)/*/updates/xt_SYNPROXY.ko)
 	$(call on_target,for kernel in $(modulesdir)/*/modules.dep; do \
 		depmod "$$(basename "$$(dirname "$$kernel")")"; done)
-	rm -f $(call to,$(modprobedir)/xt_SYNPROXY.conf) $(call to,$(modulesloaddir)/xt_SYNPROXY.conf)
+	rm -f $(call to,$(modprobedir)/xt_SYNPROXY-load.conf) \
+		$(call to,$(modulesloaddir)/xt_SYNPROXY-load.conf)
 	rm -f $(addprefix $(call to,$(xtlibdir)/),$(libraries)) $(addprefix $(call to,$(bindir)/),$(engines))
 	rm -f $(addprefix $(call to,$(mandir)/man8/),xt_SYNPROXY.8 $(addsuffix .8,$(engines) $(tool)))
 	rm -f $(call to,$(sbindir)/$(tool)) $(call to,$(bashcompdir)/$(tool)) \

@@ -313,9 +313,9 @@ found_elsewhere() {
 	ok "doctor: which it has a hint about" doctor_says 0 0 "hint: rate_limited is"
 	no_rules
 
-	mv /etc/modprobe.d/xt_SYNPROXY.conf "$tmp"
-	ok "doctor: no alias in modprobe.d" doctor_says 1 2 "would load $in_tree, and not xt_SYNPROXY"
-	mv "$tmp/xt_SYNPROXY.conf" /etc/modprobe.d
+	mv /etc/modprobe.d/xt_SYNPROXY-load.conf "$tmp"
+	ok "doctor: nothing in modprobe.d" doctor_says 1 2 "would load $in_tree, and not xt_SYNPROXY"
+	mv "$tmp/xt_SYNPROXY-load.conf" /etc/modprobe.d
 	ok "doctor: libraries that iptables came with" doctor_says 1 2 "is the one that comes with iptables" stock
 	ok "doctor: without root it says that it is blind" \
 		doctor_says 2 0 "it takes root" setpriv_nobody

@@ -200,13 +200,12 @@ fn unseen(facts: &Facts) -> Vec<String> {
     let mut all = Vec::new();
     // One for all interfaces.
     let offload = facts.offloads.values().find_map(|text| text.as_ref().err());
-    let alias = facts
-        .aliases
-        .iter()
-        .find_map(|(_, text)| text.as_ref().err());
     for (what, error) in [
         ("the module on disk", facts.installed.as_ref().err()),
-        ("what is loaded for -j SYNPROXY", alias),
+        (
+            "what is loaded for -j SYNPROXY",
+            facts.modprobe.as_ref().err(),
+        ),
         ("rules of nftables", facts.nft.as_ref().err()),
         ("offloads of interfaces", offload),
     ] {
@@ -303,12 +302,13 @@ fn in_tree(facts: &Facts) -> Vec<Finding> {
             None => {}
         }
     }
-    for (name, resolved) in &facts.aliases {
-        if let Ok(resolved) = resolved {
-            if !resolved.lines().any(|line| line == "xt_SYNPROXY") {
+    if let Ok(modprobe) = &facts.modprobe {
+        for module in ["ipt_SYNPROXY", "ip6t_SYNPROXY"] {
+            if !modprobe.lines().any(|line| is_for(line, module)) {
                 findings.push(fault(
-                    format!("the first rule with -j SYNPROXY would load {resolved}, and not xt_SYNPROXY"),
-                    format!("put \"alias {name} xt_SYNPROXY\" into /etc/modprobe.d/xt_SYNPROXY.conf"),
+                    format!("the first rule with -j SYNPROXY would load {module}, and not xt_SYNPROXY"),
+                    "have xt_SYNPROXY-load.conf in modprobe.d, as \"make install\" and the package do, and \
+                     no other file of that name",
                 ));
             }
         }
@@ -320,6 +320,14 @@ fn in_tree(facts: &Facts) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Whether a line of modprobe's configuration has our module loaded for `module`.
+fn is_for(line: &str, module: &str) -> bool {
+    let mut words = line.split_whitespace();
+    matches!(words.next(), Some("install" | "alias"))
+        && words.next() == Some(module)
+        && words.any(|word| word == "xt_SYNPROXY")
 }
 
 /// The statement, or the object; not a name that someone has chosen.
@@ -757,8 +765,11 @@ fn number(facts: &Facts, sysctl: &str) -> Option<u64> {
 
 /// A parameter of the module, as it is configured: the module does not show it.
 fn gate_share(facts: &Facts) -> u64 {
-    let text = facts.parameters.as_deref().unwrap_or_default();
-    let words = text.split_whitespace();
+    let text = facts.modprobe.as_deref().unwrap_or_default();
+    let lines = text.lines();
+    let words = lines
+        .filter_map(|line| line.strip_prefix("options xt_SYNPROXY "))
+        .flat_map(str::split_whitespace);
     let mut given = words.filter_map(|word| word.strip_prefix("gate_share=")?.parse().ok());
     given.next_back().unwrap_or(50)
 }

@@ -66,10 +66,8 @@ pub(super) struct Facts {
     pub(super) loaded: Text,
     /// That of the one that would be, by `modinfo`.
     pub(super) installed: Text,
-    /// What is loaded for `ipt_SYNPROXY`, and for `ip6t_SYNPROXY`, by `modprobe`.
-    pub(super) aliases: Vec<(String, Text)>,
-    /// The configuration of `modprobe` for the module.
-    pub(super) parameters: Text,
+    /// The configuration of `modprobe` for the module, and for the kernel's own.
+    pub(super) modprobe: Text,
     pub(super) libraries: Vec<Library>,
     pub(super) saved: Vec<Saved>,
     /// `nft list ruleset`.
@@ -106,13 +104,12 @@ pub(super) fn facts() -> Facts {
         modules: file("/proc/modules"),
         loaded: file("/sys/module/xt_SYNPROXY/version"),
         installed: run("modinfo", &["-F", "version", "xt_SYNPROXY"]),
-        aliases: ["ipt_SYNPROXY", "ip6t_SYNPROXY"]
-            .map(|name| (name.into(), run("modprobe", &["--resolve-alias", name])))
-            .into(),
-        parameters: run("modprobe", &["--showconfig"]).map(|text| {
+        modprobe: run("modprobe", &["--showconfig"]).map(|text| {
+            // What follows are the indexes, with aliases of modules that count for less than names.
             let ours = text
                 .lines()
-                .filter(|line| line.starts_with("options xt_SYNPROXY "));
+                .take_while(|line| !line.starts_with("# End of configuration files"))
+                .filter(|line| line.contains("_SYNPROXY"));
             ours.collect::<Vec<_>>().join("\n")
         }),
         libraries: libraries(),

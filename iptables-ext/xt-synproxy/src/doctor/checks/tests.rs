@@ -12,6 +12,7 @@ const MODULES: &str = "xt_SYNPROXY 401408 7 - Live 0xffffffffc087a000 (OE)\n\
     nf_nat 65536 1 xt_SYNPROXY, Live 0xffffffffc0874000\n\
     nf_conntrack 221184 4 xt_SYNPROXY,nf_nat,xt_conntrack,xt_CT, Live 0xffffffffc085e000\n\
     x_tables 61440 8 ipt_REJECT,xt_mark,xt_NFQUEUE,xt_SYNPROXY,xt_conntrack,xt_CT,xt_tcpudp,nft_compat, Live 0xffffffffc0854000";
+const MODPROBE: &str = include_str!("../../../../xt_SYNPROXY.modprobe.conf");
 const QUEUE: &str = "    0    230     0 2 65531     0     0        1  1";
 const COUNTERS: &str = "entries\t\tsyn_received\tgate_timeouts\topened\thold_full\tgate_full\tcontradictions\trate_limited\n\
     00000000\t00000003\t00000000\t00000001\t00000000\t00000000\t00000000\t00000000\n\
@@ -50,10 +51,7 @@ fn system(rules: &str) -> Facts {
         modules: Ok(MODULES.into()),
         loaded: Ok("0.1.0".into()),
         installed: Ok("0.1.0".into()),
-        aliases: ["ipt_SYNPROXY", "ip6t_SYNPROXY"]
-            .map(|name| (name.into(), Ok("xt_SYNPROXY".into())))
-            .into(),
-        parameters: Ok(String::new()),
+        modprobe: Ok(MODPROBE.into()),
         libraries: vec![Library {
             directory: "/usr/lib/x86_64-linux-gnu/xtables".into(),
             synproxy: Some("\0  --defer               a client without".into()),
@@ -219,8 +217,18 @@ fn the_kernels_own() {
     facts.modules = Ok(format!("{MODULES}\nip6t_SYNPROXY 12288 2 - Live 0x0"));
     finds(&facts, Level::Fault, "own ip6t_SYNPROXY has rules");
     let mut facts = system(GATE);
-    facts.aliases[0].1 = Ok("ipt_SYNPROXY".into());
-    finds(&facts, Level::Fault, "would load ipt_SYNPROXY");
+    for without in [
+        "",
+        "options xt_SYNPROXY gate_share=30",
+        "alias x_SYNPROXY xt_SYNPROXY",
+    ] {
+        facts.modprobe = Ok(without.into());
+        assert_eq!(faults(&facts).len(), 2);
+    }
+    facts.modprobe = Ok(MODPROBE.replace("ip6t", "x"));
+    finds(&facts, Level::Fault, "would load ip6t_SYNPROXY");
+    facts.modprobe = Ok("alias ipt_SYNPROXY xt_SYNPROXY\nalias ip6t_SYNPROXY xt_SYNPROXY".into());
+    assert_eq!(faults(&facts), []);
     for (text, is_there) in [
         ("table ip other {\n\tchain f {\n\t\ttcp dport 82 ct state invalid,untracked synproxy mss 1460 wscale 7 timestamp sack-perm\n\t}\n}", true),
         ("table ip x {\n\tsynproxy https-synproxy {\n\t\tmss 1460\n\t}\n\tchain f {\n\t\tsynproxy name \"https-synproxy\"\n\t}\n}", true),
@@ -484,7 +492,9 @@ fn conntracks_table() {
     finds(&facts, Level::Fault, "has 59000 entries of 65536");
     set(&mut facts, "count", "40000");
     finds(&facts, Level::Hint, "may take 32768 (gate_share=50)");
-    facts.parameters = Ok("options xt_SYNPROXY held_kib=64 gate_share=20\n".into());
+    facts.modprobe = Ok(format!(
+        "{MODPROBE}\noptions xt_SYNPROXY held_kib=64 gate_share=20\n"
+    ));
     assert_eq!(faults(&facts), []);
     let mut facts = system(FLOOD);
     set(&mut facts, "count", "40000");
