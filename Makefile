@@ -114,7 +114,9 @@ prefix         ?= /usr/local
 bindir         ?= $(prefix)/bin
 sbindir        ?= $(prefix)/sbin
 mandir         ?= $(prefix)/share/man
-xtlibdir       ?= $(or $(shell pkg-config --variable=xtlibdir xtables 2>/dev/null),/usr/lib/xtables)
+# Without pkg-config or what it reads: where iptables has its own.
+xtlibdir       ?= $(or $(shell pkg-config --variable=xtlibdir xtables 2>/dev/null),$(patsubst \
+	%/libxt_tcp.so,%,$(firstword $(wildcard $(addsuffix /xtables/libxt_tcp.so,/usr/lib/* /usr/lib /usr/lib64)))))
 modulesdir     ?= /usr/lib/modules
 modprobedir    ?= /etc/modprobe.d
 bashcompdir    ?= $(prefix)/share/bash-completion/completions
@@ -138,23 +140,55 @@ to         = $(DESTDIR)$(1)
 ko         = $(wildcard $(built_in)/module/xt_SYNPROXY.ko)
 # The kernel that it was built for. (modinfo is not everywhere, nor in every PATH.)
 module_of  = $(or $(shell tr '\0' '\n' <$(ko) | sed -n 's/^vermagic=\([^ ]*\).*/\1/p'),$(error $(ko) is no module))
-stock      = $(xtlibdir)/libxt_SYNPROXY.so
+extensions = $(or $(xtlibdir),$(error where does iptables have its extensions? None of them is in \
+	/usr/lib/*/xtables, /usr/lib/xtables or /usr/lib64/xtables: install iptables, or say xtlibdir=DIR))
+stock      = $(extensions)/libxt_SYNPROXY.so
+load_conf  = $(call to,$(modprobedir)/xt_SYNPROXY-load.conf) $(call to,$(modulesloaddir)/xt_SYNPROXY-load.conf)
 # Only on the machine itself: a package has to do this when it is installed.
 on_target  = $(if $(DESTDIR),@:,$(1))
 
+# The library of that name that comes with iptables is set aside, and comes back. dpkg does that, and
+# upgrades of iptables keep to it; without dpkg there is a copy. Ours is the one that knows --defer.
+divert     = dpkg-divert --quiet --local --rename
+is_ours    = grep -qs -e --defer $(stock)
+
+# The package has a diversion of its own.
+define no_package
+	@if [ "$$(dpkg-divert --listpackage $(stock) 2>/dev/null)" = xt-synproxy ]; then \
+		echo 'make $@: the package xt-synproxy is installed: apt remove it first' >&2; \
+		exit 1; \
+	fi
+endef
+
+define set_aside
+	if command -v dpkg-divert >/dev/null; then \
+		$(divert) --add $(stock); \
+	elif [ -e $(stock) ] && ! $(is_ours); then \
+		cp -p $(stock) $(stock).distrib; \
+	fi
+endef
+
+define bring_back
+	@case "$$(dpkg-divert --listpackage $(stock) 2>/dev/null)" in \
+	LOCAL) rm -f $(stock) && $(divert) --remove $(stock) ;; \
+	'') if [ -e $(stock) ] && ! $(is_ours); then rm -f $(stock).distrib; \
+		elif [ -e $(stock).distrib ]; then mv $(stock).distrib $(stock); \
+		else rm -f $(stock); fi ;; \
+	esac
+endef
+
 install:
+	$(if $(call built,cargo/release,$(libraries)),$(call on_target,$(no_package)))
 	$(if $(ko),$(INSTALL_DATA) -D -t $(call to,$(modulesdir)/$(module_of)/updates) $(ko))
 	$(if $(ko),$(call on_target,depmod $(module_of)))
-	$(INSTALL_DATA) -D iptables-ext/xt_SYNPROXY.modprobe.conf $(call to,$(modprobedir)/xt_SYNPROXY-load.conf)
-	$(INSTALL_DATA) -D iptables-ext/xt_SYNPROXY.modules-load.conf $(call to,$(modulesloaddir)/xt_SYNPROXY-load.conf)
-	@# the one of that name that comes with iptables stays, and does not come back
-	$(if $(call built,cargo/release,$(libraries)),$(call on_target, \
-		! command -v dpkg-divert >/dev/null || dpkg-divert --quiet --local --rename --add $(stock)))
+	$(INSTALL_DATA) -D iptables-ext/xt_SYNPROXY.modprobe.conf $(word 1,$(load_conf))
+	$(INSTALL_DATA) -D iptables-ext/xt_SYNPROXY.modules-load.conf $(word 2,$(load_conf))
+	$(if $(call built,cargo/release,$(libraries)),$(call on_target,$(set_aside)))
 	$(if $(call built,cargo/release,$(libraries)), \
-		$(INSTALL_DATA) -D -t $(call to,$(xtlibdir)) $(call built,cargo/release,$(libraries)))
-	$(if $(call built,cargo/release,$(libraries)),$(INSTALL) -d $(call to,$(mandir)/man8))
+		$(INSTALL_DATA) -D -t $(call to,$(extensions)) $(call built,cargo/release,$(libraries)))
 	$(if $(call built,cargo/release,$(libraries)), \
-		soelim -r -I iptables-ext iptables-ext/xt_SYNPROXY.8 >$(call to,$(mandir)/man8/xt_SYNPROXY.8))
+		page=$$(soelim -r -I iptables-ext iptables-ext/xt_SYNPROXY.8) && printf '%s\n' "$$page" | \
+		$(INSTALL_DATA) -D /dev/stdin $(call to,$(mandir)/man8/xt_SYNPROXY.8))
 	$(foreach engine,$(notdir $(call built,cargo/release,$(engines))), \
 		$(INSTALL_PROGRAM) -D -t $(call to,$(bindir)) $(out)/cargo/release/$(engine) && \
 		$(INSTALL_DATA) -D -t $(call to,$(mandir)/man8) examples/$(engine)/$(engine).8 &&) :
@@ -167,17 +201,16 @@ install:
 
 # A module that is loaded stays, until the next boot or rmmod.
 uninstall:
+	$(call on_target,$(no_package))
 	rm -f $(call to,$(modulesdir)/*/updates/xt_SYNPROXY.ko)
 	$(call on_target,for kernel in $(modulesdir)/*/modules.dep; do \
 		depmod "$$(basename "$$(dirname "$$kernel")")"; done)
-	rm -f $(call to,$(modprobedir)/xt_SYNPROXY-load.conf) \
-		$(call to,$(modulesloaddir)/xt_SYNPROXY-load.conf)
-	rm -f $(addprefix $(call to,$(xtlibdir)/),$(libraries)) $(addprefix $(call to,$(bindir)/),$(engines))
+	rm -f $(load_conf)
+	rm -f $(call to,$(extensions)/libxt_spstate.so) $(addprefix $(call to,$(bindir)/),$(engines))
+	$(if $(DESTDIR),rm -f $(call to,$(stock)),$(bring_back))
 	rm -f $(addprefix $(call to,$(mandir)/man8/),xt_SYNPROXY.8 $(addsuffix .8,$(engines) $(tool)))
 	rm -f $(call to,$(sbindir)/$(tool)) $(call to,$(bashcompdir)/$(tool)) \
 		$(call to,$(zshcompdir)/_$(tool)) $(call to,$(fishcompdir)/$(tool).fish)
-	$(call on_target,! command -v dpkg-divert >/dev/null || \
-		dpkg-divert --quiet --local --rename --remove $(stock))
 
 ifdef HERE
 export CARGO_TARGET_DIR := $(out)/cargo
