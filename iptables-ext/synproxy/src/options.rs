@@ -23,14 +23,16 @@ pub(crate) const HELP: &str = "SYNPROXY target options, of the server:
   --mss bytes           its MSS (1-65535)
   --wscale shift        its window scale (0-14)
   --sack-perm           it does selective acknowledgement
-  --timestamp           it does timestamps; --wscale and --sack-perm need this
+  --timestamp           it does timestamps (also --timestamps); --wscale, --sack-perm and
+                        --ecn have no effect without it
   --ecn                 it does ECN
 ";
 
 /// What is added in revision 1.
 pub(crate) const HELP_V1: &str = "of clients that wait:
   --defer               a client without a conntrack entry is to wait, too
-  --window bytes        the window that it sees (1-65535, default: 10 times the MSS)
+  --window bytes        the window that it sees (1-65535, default: 10 times --mss,
+                        or 5360)
   --timeout seconds     how long it may wait for a verdict (1-3600, default: 30)
 of all clients of the namespace:
   --rate number         SYN,ACKs and resets that they get a second (1-10000000,
