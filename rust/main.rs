@@ -48,11 +48,11 @@ module! {
         },
         held_kib: u32 {
             default: 16384,
-            description: "Memory for what they have sent, for each namespace, in KiB (64 to 1048576, default 16384)",
+            description: "Memory for what they have sent, for each namespace, in KiB (128 to 1048576, default 16384)",
         },
         held_total_kib: u32 {
             default: 65536,
-            description: "... and for all of them together, in KiB (64 to 4194304, default 65536)",
+            description: "... and for all of them together, in KiB (128 to 4194304, default 65536)",
         },
     },
 }
@@ -68,11 +68,11 @@ fn check_parameters() -> Result {
 
     for (name, value, range) in [
         ("gate_share", parameter(gate_share.value()), 1..=100),
-        ("held_kib", parameter(held_kib.value()), 64..=1 << 20),
+        ("held_kib", parameter(held_kib.value()), 128..=1 << 20),
         (
             "held_total_kib",
             parameter(held_total_kib.value()),
-            64..=1 << 22,
+            128..=1 << 22,
         ),
     ] {
         if !range.contains(&value) {

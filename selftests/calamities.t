@@ -71,7 +71,7 @@ set_up
 # As with a real link: the addresses outlive it.
 fw sysctl -qw net.ipv6.conf.eth1.keep_addr_on_down=1
 start_nginx server
-modprobe xt_SYNPROXY held_kib=64 held_total_kib=64
+modprobe xt_SYNPROXY held_kib=128 held_total_kib=128
 gate
 start_dpi --verbose
 capture

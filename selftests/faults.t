@@ -76,7 +76,7 @@ room() {
 
 set_up
 set_up_packets
-modprobe xt_SYNPROXY held_kib=64 held_total_kib=64
+modprobe xt_SYNPROXY held_kib=128 held_total_kib=128
 spawn_faults
 
 protect FORWARD

@@ -27,9 +27,9 @@ not_loaded() {
 set_up
 ok "gate_share=0" not_loaded gate_share=0 "1 to 100"
 ok "gate_share=101" not_loaded gate_share=101 "1 to 100"
-ok "held_kib=63" not_loaded held_kib=63 "64 to 1048576"
-ok "held_total_kib=4194305" not_loaded held_total_kib=4194305 "64 to 4194304"
-ok "with parameters in range it is" modprobe xt_SYNPROXY gate_share=100 held_kib=64 held_total_kib=64
+ok "held_kib=127" not_loaded held_kib=127 "128 to 1048576"
+ok "held_total_kib=4194305" not_loaded held_total_kib=4194305 "128 to 4194304"
+ok "with parameters in range it is" modprobe xt_SYNPROXY gate_share=100 held_kib=128 held_total_kib=128
 unload
 modprobe xt_SYNPROXY
 
