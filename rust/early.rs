@@ -103,8 +103,10 @@ fn ack(skb: &mut SkBuff, place: Place<'_>, ack: &Segment, rule: &Rule) -> Verdic
                 Verdict::Continue
             };
         }
+        if !gate::let_go(net, &old) {
+            return Verdict::Final(HookVerdict::Drop);
+        }
         stats::count(net, Counter::ConnReopened);
-        gate::end(net, &old);
     }
     if rule.defers() {
         // To the rules of the gate, by way of nat PREROUTING.

@@ -27,7 +27,6 @@ use crate::{
     stats::{self, Counter},
     tcp::{
         census::Census,
-        handshake,
         state::{self, Marks, COOKIE_LIFE},
         Phase, Rule, Segment, Waiting,
     },
@@ -154,11 +153,9 @@ pub(crate) fn phase(ct: &Conn) -> Phase {
 }
 
 /// Whether `segment`, of the client, starts anew on the ports of a connection that the server has
-/// not answered yet. Its old cookie does it no good for that; nor may it start where an engine could take
-/// it for the rest of what it knows.
+/// not answered yet. Its old cookie does it no good for that.
 pub(crate) fn is_new_syn(phase: &Phase, segment: &Segment) -> bool {
-    let is_far = |isn| !handshake::is_near(isn, segment.seq());
-    segment.is_syn() && phase.client_isn().is_some_and(is_far)
+    segment.is_syn() && phase.client_isn().is_some_and(|isn| isn != segment.seq())
 }
 
 /// Ends the wait of `ct` if its last word is `last`; of several callers one succeeds.
@@ -188,10 +185,29 @@ pub(crate) fn choose(net: &Net, ct: &Conn, waiting: &Waiting) -> bool {
     settle(net, ct, last)
 }
 
-/// Ends the wait of `ct`.
+/// Ends the wait of `ct`, or its opening.
 pub(crate) fn end(net: &Net, ct: &Conn) {
-    take(net, ct);
+    // The last word of one that is being opened is something else.
+    if matches!(phase(ct), Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone) {
+        take(net, ct);
+    }
     ct.delete();
+}
+
+/// Ends the wait of `ct`, whose client wants that: not when an engine knows of it, or it could go on
+/// somewhere else in the stream that the engine believes to know.
+pub(crate) fn let_go(net: &Net, ct: &Conn) -> bool {
+    match phase(ct) {
+        Phase::Waiting(_) => {
+            let pending = &pernet::state::<Relay>(net).pending;
+            pending.unless_spoken(ct, || end(net, ct))
+        }
+        Phase::Refused(_) => false,
+        _ => {
+            end(net, ct);
+            true
+        }
+    }
 }
 
 /// Refuses the client of `ct` from now on; `false` when it does not wait any more.

@@ -11,10 +11,11 @@
 //! `pending` for who owns them. Those that are judged leave as if the client had sent them again, through
 //! conntrack and in order; the others do not leave.
 //!
-//! A third hook, in front of conntrack, sees resets. Conntrack would let go of the entry, and the client
-//! could come again with the same cookie, or with one that it makes of it, and go on somewhere else in the
-//! stream that the engine believes to know. So who has said anything is refused instead, for as long as the
-//! cookie lives. A reset need not get as far as the other hooks.
+//! A third hook, in front of conntrack, sees resets and FINs: conntrack would let go of the entry, and the
+//! client could come again with the same cookie, or with one that it makes of it, or by another SYN, and go
+//! on somewhere else in the stream that the engine believes to know. So who has said anything and resets its
+//! connection is refused, for as long as the cookie lives, and SYNs of its ports are not answered until
+//! then. What an engine sees of a client that waits is data of its stream, and nothing else.
 //!
 //! While our SYN is on its way to the server conntrack takes what the client sends for INVALID, and
 //! packets that an engine had in its queue belong to the entry that has gone with the verdict: both
@@ -41,8 +42,9 @@ use crate::{
     tcp::{
         handshake,
         hold::{self, Judged, Span},
+        segment::flags,
         timestamp::{self, Direction},
-        Phase, Segment, Waiting,
+        Phase, Rule, Segment, Waiting,
     },
 };
 use core::net::SocketAddr;
@@ -414,9 +416,9 @@ pub(crate) fn opening(
 }
 
 /// The hook in front of conntrack.
-pub(crate) struct Resets;
+pub(crate) struct Control;
 
-impl Hook for Resets {
+impl Hook for Control {
     const POINTS: &'static [(u8, i32)] = &[(point::PRE_ROUTING, PRI_BEFORE_CONNTRACK)];
 
     #[inline(always)]
@@ -425,40 +427,42 @@ impl Hook for Resets {
             return Verdict::Accept;
         }
         match skb.plain_segment() {
-            Some((_, tcp)) if !tcp.is_rst() => Verdict::Accept,
-            _ => reset(skb, place),
+            Some((_, tcp)) if tcp.flags_are(flags::FIN | flags::RST, 0) => Verdict::Accept,
+            _ => control(skb, place),
         }
     }
 }
 
-/// What the hook in front of conntrack does with what may be a reset.
+/// What the hook in front of conntrack does with what may be a reset, or a FIN.
 #[cold]
-fn reset(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
+fn control(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
     let net = place.net;
-    let Some((thoff, rst)) = skb.segment(place.family).filter(|(_, tcp)| tcp.is_rst()) else {
+    let Some((thoff, segment)) = skb.segment(place.family) else {
         return Verdict::Accept;
     };
+    if segment.flags_are(flags::FIN | flags::RST, 0) {
+        return Verdict::Accept;
+    }
     let Some(ct) = skb.lookup(net, place.family) else {
         return Verdict::Accept;
     };
-    let Phase::Waiting(waiting) = gate::phase(&ct) else {
+    let (Phase::Waiting(waiting) | Phase::Refused(waiting)) = gate::phase(&ct) else {
         return Verdict::Accept;
     };
-    let start = waiting.client_isn.wrapping_add(1);
-    let client = skb.ip().map(|ip| SocketAddr::new(ip.src, rst.src_port()));
-    // RFC 9293, section 3.10.7.4. The server has not heard of the client.
-    if client != Some(ct.flow().client)
-        || !Span::at(rst.seq()).is_within(start, waiting.budget)
-        || !skb.tcp_checksum_ok(place.family, thoff)
-    {
+    // The server has not heard of the client.
+    let client = skb.ip().map(|ip| SocketAddr::new(ip.src, segment.src_port()));
+    if client != Some(ct.flow().client) || !skb.tcp_checksum_ok(place.family, thoff) {
         return Verdict::Drop;
     }
-    let refuse = || {
-        gate::bar(net, &ct);
-    };
-    let end = || gate::end(net, &ct);
-    pernet::state::<Relay>(net).pending.reset(&ct, refuse, end);
-    // For the engine.
+    if segment.is_rst() {
+        // RFC 9293, section 3.10.7.4.
+        let start = waiting.client_isn.wrapping_add(1);
+        if Span::at(segment.seq()).is_within(start, waiting.budget) && !gate::let_go(net, &ct) {
+            gate::bar(net, &ct);
+        }
+        return Verdict::Drop;
+    }
+    // Conntrack would take the connection for closed, when the FIN comes again.
     skb.attach_unreplied(&ct);
     Verdict::Accept
 }
@@ -477,49 +481,88 @@ impl Hook for Sift {
         // Most packets are of nobody who waits, and come here all the same.
         match skb.tracked() {
             Tracked::Yes { ct, .. } if ct.is(Status::FixedTimeout) => sift(skb, place),
-            _ => Verdict::Accept,
+            Tracked::Yes { .. } => Verdict::Accept,
+            _ if gate::has_none(place.net) => Verdict::Accept,
+            _ => stray(skb, place),
         }
     }
 }
 
 /// What the hook in front of the engine does with a packet of somebody who waits, or did.
 #[cold]
-fn sift(skb: &SkBuff, place: Place<'_>) -> Verdict {
+fn sift(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
     let net = place.net;
-    let Tracked::Yes {
-        ct,
-        direction: Direction::Original,
-        related: false,
-    } = skb.tracked()
-    else {
-        return Verdict::Accept;
+    let (ct, direction) = match skb.tracked() {
+        Tracked::Yes {
+            ct,
+            direction,
+            related: false,
+        } => (ConnRef::from(ct), direction),
+        _ => return Verdict::Accept,
     };
-    let phase = gate::phase(ct);
+    let phase = gate::phase(&ct);
+    let is_refused = matches!(phase, Phase::Refused(_));
     let waiting = match phase {
-        Phase::Waiting(waiting) => waiting,
-        Phase::Gone => {
-            // Ended by this very packet, a reset: it may get no further than to the engine.
-            gate::take(net, ct);
-            return Verdict::Accept;
-        }
+        Phase::Waiting(waiting) | Phase::Refused(waiting) => Some(waiting),
+        Phase::Gone => None,
         _ => return Verdict::Accept,
     };
     let Some((thoff, segment)) = skb.segment(place.family) else {
         return Verdict::Drop;
     };
-    if Span::of(&segment).len == 0 || gate::is_new_syn(&phase, &segment) {
+    let Some(waiting) = waiting else {
+        let is_chosen = is_chosen(net, skb, &ct, &segment);
+        gate::end(net, &ct);
+        return if is_chosen {
+            Verdict::Accept
+        } else {
+            Verdict::Drop
+        };
+    };
+    if direction == Direction::Reply || !skb.tcp_checksum_ok(place.family, thoff) {
+        return Verdict::Drop;
+    }
+    let table = &pernet::state::<Relay>(net).pending;
+    if segment.is_syn() {
+        let is_silent = !is_refused && table.with(&ct, |_| ()).is_none();
+        return if is_silent && gate::is_new_syn(&phase, &segment) {
+            Verdict::Accept
+        } else {
+            Verdict::Drop
+        };
+    }
+    if is_refused && handshake::belongs(&waiting, &segment) {
+        return gate::refuse(net, skb, &segment, &Rule::default());
+    }
+    if is_refused || handshake::span(&waiting, &segment).is_none() {
+        return Verdict::Drop;
+    }
+    table.wait(net, &ct, &waiting);
+    if self::waiting(net, &ct, skb, thoff, &segment, Standing::Shown)
+        || is_chosen(net, skb, &ct, &segment)
+    {
+        Verdict::Accept
+    } else {
+        Verdict::Drop
+    }
+}
+
+/// What it does with one that conntrack gives no entry, or has not seen. Of somebody who waits the engine
+/// sees what is of the stream, and nothing else.
+#[cold]
+fn stray(skb: &SkBuff, place: Place<'_>) -> Verdict {
+    let net = place.net;
+    let Some(ct) = skb.lookup(net, place.family) else {
+        return Verdict::Accept;
+    };
+    let phase = gate::phase(&ct);
+    if !matches!(phase, Phase::Waiting(_) | Phase::Refused(_)) {
         return Verdict::Accept;
     }
-    if !skb.tcp_checksum_ok(place.family, thoff) {
-        return Verdict::Drop;
-    }
-    if handshake::span(&waiting, &segment).is_none() {
-        return Verdict::Drop;
-    }
-    pernet::state::<Relay>(net).pending.wait(net, ct, &waiting);
-    if self::waiting(net, ct, skb, thoff, &segment, Standing::Shown)
-        || is_chosen(net, skb, ct, &segment)
-    {
+    let begins_anew = skb
+        .segment(place.family)
+        .is_some_and(|(_, syn)| gate::is_new_syn(&phase, &syn));
+    if begins_anew && gate::let_go(net, &ct) {
         Verdict::Accept
     } else {
         Verdict::Drop

@@ -424,19 +424,16 @@ impl Table {
         }
     }
 
-    /// The client of `ct` resets its connection: calls `refuse` if it has said anything, and `end` if not.
-    pub(crate) fn reset(&self, ct: &Conn, refuse: impl FnOnce(), end: impl FnOnce()) {
+    /// Calls `end` if the client of `ct`, which waits, has not said anything; whether it has not.
+    pub(crate) fn unless_spoken(&self, ct: &Conn, end: impl FnOnce()) -> bool {
         // Who is not in the table yet holds nothing any more: see `Inner::keep`.
-        let has_spoken = self.locked(|inner| {
-            let has_spoken = inner.client(ct).is_some();
-            if !has_spoken {
+        self.locked(|inner| {
+            let is_silent = inner.client(ct).is_none();
+            if is_silent {
                 end();
             }
-            has_spoken
-        });
-        if has_spoken {
-            refuse();
-        }
+            is_silent
+        })
     }
 
     /// Calls `f` with the client of `ct`, if it is under way.

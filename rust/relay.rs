@@ -17,7 +17,7 @@ use crate::{
     answer, coexist,
     early::Enter,
     gate,
-    hold::{Hold, Queue, Resets, Sift},
+    hold::{Control, Hold, Queue, Sift},
     netfilter::{
         conntrack::{self, Conn, ConnRef, Event, SynTemplate, Tracked},
         hook::{self, point, Hook, Place, Verdict, PRI_BEFORE_CONFIRM},
@@ -79,7 +79,7 @@ impl pernet::Purpose for Purpose {
             Self::Relay => ops.add::<Relay>(),
             Self::Enter => ops.add::<Enter>(),
             Self::Gate => {
-                ops.add::<Resets>()?;
+                ops.add::<Control>()?;
                 ops.add::<Sift>()?;
                 ops.add::<Hold>()
             }
@@ -222,7 +222,7 @@ fn judge(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
         (Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone, _) => {
             if direction == Direction::Original && gate::is_new_syn(&phase, &segment) {
                 // Some rule has taken it for a new connection. The client sends it again.
-                gate::end(net, ct);
+                gate::let_go(net, ct);
             }
             Verdict::Drop
         }

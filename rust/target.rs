@@ -211,8 +211,11 @@ fn judge(skb: &mut SkBuff, place: Place<'_>, segment: &Segment, rule: &Rule) -> 
     }
     let phase = gate::phase(ct);
     if gate::is_new_syn(&phase, segment) {
-        gate::end(net, ct);
-        return Verdict::Final(answer::deferred_untracked(net, skb, segment, rule));
+        return Verdict::Final(if gate::let_go(net, ct) {
+            answer::deferred_untracked(net, skb, segment, rule)
+        } else {
+            HookVerdict::Drop
+        });
     }
     match phase {
         Phase::None if ct.is(Status::Confirmed) => {

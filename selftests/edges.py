@@ -1146,6 +1146,21 @@ def begin(talk, **fields):
     talk.see()
 
 
+def begin_elsewhere(talk):
+    """Nor does a SYN help who is refused, but from another port."""
+    come_again(talk)
+    say(talk, "S", seq=0)
+    Conversation.ports += 1
+    talk.port = Conversation.ports
+    talk.set_ends()
+    begin(talk)
+
+
+def refused(talk):
+    """The client is told."""
+    talk.see([Expected(lambda flags: "R" in flags, seq=1)], [])
+
+
 def say(talk, *what, **fields):
     """Something that neither side hears of."""
     sent = talk.client.send(*what, **fields)
@@ -1283,15 +1298,13 @@ def other_bytes(talk, how):
     flags, seq, data = OTHERS[how]
     say(talk, flags, data, seq=seq)
     demand(counted("contradictions") == before + 1, "it was not counted")
-    # The next one with a mark ends it, and so does every other.
-    for data in (REQUEST, NO + b"......" + REQUEST):
-        talk.client.send("PA", data, seq=1)
-        talk.see([Expected(lambda flags: "R" in flags, seq=1)], [])
+    before = judged(talk)
     # The cookie is still good, but of no use.
-    say(talk, "A", seq=1)
-    say(talk, "PA", NO, seq=1)
-    come_again(talk)
-    begin(talk)
+    for flags, data in (("PA", REQUEST), ("PA", NO + b"......" + REQUEST), ("A", b""), ("PA", NO)):
+        talk.client.send(flags, data, seq=1)
+        refused(talk)
+    demand(judged(talk) == before, "the engine has seen it")
+    begin_elsewhere(talk)
     yes(talk)
     served(talk, released(REQUEST))
 
@@ -1452,12 +1465,13 @@ def reset_with_data(talk, flags):
     # One that is not in the window is nobody's.
     say(talk, flags, REQUEST, seq=1 << 20)
     say(talk, "PA", NO, seq=1)
-    say(talk, flags, REQUEST, seq=1)
-    # What the engine knows of it is not to be gone on with.
+    # What the engine knows of it is not to be gone on with, however often it resets.
+    for _ in range(3):
+        say(talk, flags, REQUEST, seq=1)
+        say(talk, flags, seq=1 + len(NO), ttl=1)
     talk.client.send("PA", REQUEST, seq=1 + len(NO))
-    talk.see([Expected(lambda flags: "R" in flags, seq=1)], [])
-    come_again(talk)
-    begin(talk)
+    refused(talk)
+    begin_elsewhere(talk)
     yes(talk)
     served(talk, released(REQUEST))
 
@@ -1466,15 +1480,14 @@ def reset_with_data(talk, flags):
 def reset_without_data(talk, ttl):
     """It need not get to the rules, and it waits anew."""
     begin(talk)
-    talk.client.send("R", seq=1, ttl=ttl)
-    talk.see(None if ttl == 1 else [], [])
+    say(talk, "R", seq=1, ttl=ttl)
     demand(not entries(talk.port), "it waits")
     say(talk, "A", seq=1)
     yes(talk)
     served(talk, released(REQUEST))
 
 
-@scenario("engine", by=("mss", "acknowledgement", "syn", "reset", "reset_and_acknowledgement"))
+@scenario("engine", by=("mss", "acknowledgement", "syn", "far_syn", "fins", "reset", "reset_and_acknowledgement"))
 def another_beginning(talk, by):
     """Some bytes further a cookie of a client without timestamps is one of another MSS, and it is good
     for another handshake: what the engine has seen stays the beginning of the stream."""
@@ -1493,15 +1506,22 @@ def another_beginning(talk, by):
         yes(talk, seq=1 + len(NO))
         served(talk, released(NO), released(REQUEST, seq=1 + len(NO)))
         return
-    if by == "syn":
-        talk.client.send("S", seq=len(NO))
-        talk.see([], [])
+    if by in ("syn", "far_syn"):
+        say(talk, "S", seq=len(NO) if by == "syn" else 1 << 24)
+        say(talk, "PA", b"x", seq=4, ack=4)
         yes(talk, seq=1 + len(NO))
         served(talk, released(NO), released(REQUEST, seq=1 + len(NO)))
         return
-    # It dies before there is a rule for it.
+    # They die before there is a rule for them.
+    if by == "fins":
+        for flags in ("FA", "FA", "A", "FA", "A"):
+            talk.client.send(flags, seq=1 + len(NO), ttl=1)
+            talk.see(None, [])
+        say(talk, "S", seq=len(NO))
+        yes(talk, NO + REQUEST)
+        served(talk, released(NO + REQUEST))
+        return
     talk.client.send("R", seq=1 + len(NO), ttl=1)
-    talk.see(None, [])
     ack = 1 if by == "reset" else 4
     for flags, data in (("A", b""), ("PA", REQUEST), ("PA", REQUEST)):
         talk.client.send(flags, data, seq=4, ack=ack)
@@ -1531,8 +1551,7 @@ def verdict_before_it_is_held(talk):
     try:
         say(talk, "PA", b"x" * len(REQUEST), seq=1)
         say(talk, "PA", REQUEST, seq=1)
-        come_again(talk)
-        begin(talk)
+        begin_elsewhere(talk)
         yes(talk)
         served(talk, released(REQUEST))
     finally:
@@ -1564,10 +1583,10 @@ def odd_flags(talk, flags):
 
 @scenario("engine", again=(True, False))
 def second_syn(talk, again):
-    """With the same number, and with another."""
+    """With the same number, and with another: of a client that has said nothing."""
     begin(talk)
-    say(talk, "PA", NO, seq=1)
     if again:
+        say(talk, "PA", NO, seq=1)
         talk.client.send("S", seq=0)
         talk.see(None, [])
         talk.client.send("S", REQUEST, seq=0)
@@ -1578,7 +1597,6 @@ def second_syn(talk, again):
     come_again(talk)
     talk.syn()
     talk.client.next = 1
-    # Nothing is left of what the first one has said.
     say(talk, "PA", REQUEST, seq=1 + len(NO))
     talk.client.send("A", seq=1)
     talk.see()
@@ -1709,13 +1727,10 @@ def spoofed_by_the_server_while_waiting(talk, what):
                 server.send(flags, b"data" if "P" in flags else b"", seq=seq, ack=ack)
     talk.see()
     say(talk, "PA", NO, seq=1)
-    come_again(talk)
-    # The rules may take it for one of an open connection: the old entry goes.
-    talk.client.send("S", seq=0)
-    talk.see(None, [])
-    begin(talk)
-    yes(talk)
-    served(talk, released(REQUEST))
+    # The rules may take what it says for that of an open connection.
+    server.isn = true
+    yes(talk, seq=1 + len(NO))
+    served(talk, released(NO), released(REQUEST, seq=1 + len(NO)))
 
 
 @scenario("engine", what=tuple(SPOOFED))

@@ -127,13 +127,15 @@ try() {
 syns() { seen_count server "tcp src port $1 and $SYN"; }
 at_server() { seen_count server "$TCP and (tcp port $1)"; }
 
-# misled ENGINE PORT: it is not. Three connections from PORT on.
+# misled ENGINE PORT: it is not. Five connections from PORT on.
 misled() {
 	ok "$1: clients that try to mislead it" raw misled "$2"
 	settle
 	is "$1: a request below the start of a stream opens nothing" "$(at_server "$2")" 0
 	is "$1: nor does one behind the start" "$(at_server $(($2 + 1)))" 0
 	is "$1: nor an earlier connection of the same ports" "$(syns $(($2 + 2)))" 1
+	is "$1: nor one behind a SYN in the middle" "$(at_server $(($2 + 3)))" 0
+	is "$1: nor one behind an ACK from nowhere" "$(at_server $(($2 + 4)))" 0
 }
 
 set_up

@@ -106,8 +106,8 @@ is "conntrack -F: no further one of that with the SYN" "$(server_packets 5012)" 
 ok "conntrack -F: nor is the other's end heard" not hung_up server
 
 asks replaced 5004
-unheard "after another SYN" 5004
-ok "after another SYN: its client waits" not no_entries 5004
+wakes
+ok "after another SYN: a yes is for the first" wait_for syn_seen 5004
 
 asks speak 5005
 ipt -F FORWARD

@@ -247,7 +247,6 @@ def again(port):
     """Another connection on the ports of one that waits: it takes its place."""
     client = Client(port)
     client.shake()
-    client.send(ACK | PSH, data=b"x")
     client.isn += 1000000
     client.shake()
     client.ask()
@@ -458,7 +457,7 @@ def acks(port):
 
 
 def reset(port):
-    """A client that gives up, which ends its entry, and comes back with the same cookie."""
+    """A client that has said something gives up, and comes back with the same cookie."""
     client = Client(port)
     client.shake()
     client.send(ACK | PSH, data=b"hello\n")
@@ -544,11 +543,34 @@ def successor(port):
     client.so_far()
 
 
+def renewed(port):
+    """A SYN where the engine has read to, as if the request behind it began a stream."""
+    client = Client(port)
+    client.shake()
+    client.send(ACK | PSH, data=BANNER)
+    client.so_far()
+    client.send(SYN, len(BANNER))
+    for _ in range(3):
+        client.send(ACK | PSH, at=1 + len(BANNER), data=REQUEST)
+    client.so_far()
+
+
+def leaping(port):
+    """An ACK so far away that it can be no part of the stream, nor then what follows where it was."""
+    client = Client(port)
+    client.shake()
+    client.send(ACK | PSH, data=BANNER)
+    client.so_far()
+    for _ in range(3):
+        client.send(ACK, at=1 << 30)
+        client.send(ACK | PSH, at=1 + len(BANNER), data=REQUEST)
+    client.so_far()
+
+
 def misled(port):
     """All that makes an engine take something for a request which is none."""
-    below(port)
-    above(port + 1)
-    successor(port + 2)
+    for number, scenario in enumerate((below, above, successor, renewed, leaping)):
+        scenario(port + number)
 
 
 def speak(port):
@@ -583,13 +605,14 @@ def murmur(port):
 
 
 def replaced(port):
-    """A request, and another connection on the same ports, which waits."""
+    """A request, and SYNs of another connection on the same ports."""
     client = Client(port)
     client.shake()
     client.send(ACK | PSH, data=REQUEST)
     client.isn += 1000000
-    client.shake()
-    client.so_far()
+    for _ in range(3):
+        client.send(SYN, 0)
+    client.silence()
 
 
 def outlived(port):

@@ -339,14 +339,18 @@ pub fn may_bring_cookie<B: AsRef<[u8]>>(ack: &Segment<B>, now_ms: u32) -> bool {
 /// byte out of the stream that an engine has read it in: RFC 6093.
 pub fn span(waiting: &Waiting, segment: &Segment) -> Option<Span> {
     let span = Span::of(segment);
-    (segment.flags_are(
-        flags::SYN | flags::RST | flags::URG | flags::ACK,
-        flags::ACK,
-    ) && segment.ack() == waiting.proxy_isn.wrapping_add(1)
+    (belongs(waiting, segment)
+        && segment.flags_are(flags::URG, 0)
         && segment.options().timestamps.is_some() == waiting.timestamps
-        && span.len != 0
-        && span.is_within(waiting.client_isn.wrapping_add(1), waiting.budget))
-    .then_some(span)
+        && span.len != 0)
+        .then_some(span)
+}
+
+/// Whether `segment` is of the client `waiting`, by its numbers and flags; it may say nothing.
+pub fn belongs(waiting: &Waiting, segment: &Segment) -> bool {
+    segment.flags_are(flags::SYN | flags::RST | flags::ACK, flags::ACK)
+        && segment.ack() == waiting.proxy_isn.wrapping_add(1)
+        && Span::of(segment).is_within(waiting.client_isn.wrapping_add(1), waiting.budget)
 }
 
 /// A SYN for the server, and what has to be remembered of it.
