@@ -44,6 +44,9 @@ pub(crate) struct Gate {
     census: LockBh<Census>,
     /// What it has counted last, so that who is not concerned takes no lock.
     total: Atomic<u32>,
+    /// That of the rule by which somebody came to wait last: it limits resets to who is refused in front
+    /// of all rules.
+    rate: Atomic<u32>,
 }
 
 impl Gate {
@@ -52,6 +55,7 @@ impl Gate {
         pin_init!(Self {
             census <- new_lock_bh!(Census::new()),
             total: Atomic::new(0),
+            rate: Atomic::new(0),
         })
     }
 
@@ -242,6 +246,7 @@ pub(crate) fn enter(skb: &mut SkBuff, place: Place<'_>, ack: &Segment, rule: &Ru
         stats::count(net, Counter::CookieInvalid);
         return Verdict::Drop;
     };
+    state.gate.rate.store(rule.rate, Relaxed);
     match admit(net, passing, rule, waiting, |words, life| {
         if skb.is_tracked() {
             conntrack::hold(skb, words, life)
@@ -304,4 +309,13 @@ pub(crate) fn refuse(net: &Net, skb: &mut SkBuff, segment: &Segment, rule: &Rule
     } else {
         Verdict::Drop
     }
+}
+
+/// The same in front of all rules.
+pub(crate) fn refuse_early(net: &Net, skb: &mut SkBuff, segment: &Segment) -> Verdict {
+    let rule = Rule {
+        rate: pernet::state::<Relay>(net).gate.rate.load(Relaxed),
+        ..Rule::default()
+    };
+    refuse(net, skb, segment, &rule)
 }

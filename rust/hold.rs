@@ -44,7 +44,7 @@ use crate::{
         hold::{self, Judged, Span},
         segment::flags,
         timestamp::{self, Direction},
-        Phase, Rule, Segment, Waiting,
+        Phase, Segment, Waiting,
     },
 };
 use core::net::SocketAddr;
@@ -532,7 +532,7 @@ fn sift(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
         };
     }
     if is_refused && handshake::belongs(&waiting, &segment) {
-        return gate::refuse(net, skb, &segment, &Rule::default());
+        return gate::refuse_early(net, skb, &segment);
     }
     if is_refused || handshake::span(&waiting, &segment).is_none() {
         return Verdict::Drop;

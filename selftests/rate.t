@@ -95,7 +95,7 @@ ok "it goes on" wait "$asking"
 ok "and brings what it is to" cmp <(tail -c 4194304 "$tmp/answer") "$www/4M"
 
 # A verdict that comes too late.
-rules 1 "" "$verdict --rate 1" "-m spstate --none -j $proxy --timeout 1"
+rules 1 "" "$verdict --rate 1" "-m spstate --none -j $proxy --timeout 1 --rate 1"
 life() { entries "$1" | awk '{ print $3 }'; }
 too_late() { [ "$(life "$1")" -lt 120 ]; }
 refused=$(counted refused) limited=$(counted rate_limited)
