@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
+# backend: nft
 #
 # A client waits at the gate, the engine says yes, and it is served.
 

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
+# backend: nft
 #
 # The proxy without a gate: for a server on the firewall itself, and for one
 # behind it. The rules are those of the kernel's own SYNPROXY, word by word.
