@@ -419,6 +419,8 @@ impl Table {
     /// Has the client of `ct`, which waits, in the table, if there is memory for that.
     pub(crate) fn wait(&self, net: &Net, ct: &Conn, waiting: &Waiting) {
         if self.with(ct, |_| ()).is_none() {
+            // An engine is to know of it: it must not be forgotten.
+            ct.set(Status::Assured);
             // Without it nothing is held, and that is counted.
             let _ = insert(net, ct, Pending::waiting(ct, waiting));
         }

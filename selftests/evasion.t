@@ -202,18 +202,20 @@ unheard "two versions" 5111
 
 ### Conntrack's table is full
 
-raw murmur 5201
+raw listen 5201
 address=$nobody raw speak 5202
 wait_for syn_seen 5202
+raw murmur 5203
 # Its buffer is full soon, and the server has more to say.
 spawn client curl -sS --max-time 300 --limit-rate 200k --local-port 4203 -o "$tmp/held" "$(url /1M)"
 curl=$pid
-ok "early_drop: one waits, one has its SYN on the way, one is open" wait_for gets 4203
+ok "early_drop: two wait, one has its SYN on the way, one is open" wait_for gets 4203
 kill -STOP "$curl"
 buckets=$(sysctl -n net.netfilter.nf_conntrack_buckets) max=$(sysctl -n net.netfilter.nf_conntrack_max)
 sysctl -qw net.netfilter.nf_conntrack_buckets=512 net.netfilter.nf_conntrack_max=1
 crowded_out() { raw noise 20000 && no_entries 5201 && no_entries 5202; }
 ok "early_drop: new ones crowd them out" wait_for crowded_out
+ok "early_drop: but for one of which the engine knows" not no_entries 5203
 sysctl -qw net.netfilter.nf_conntrack_buckets="$buckets" net.netfilter.nf_conntrack_max="$max"
 kill -CONT "$curl"
 ok "early_drop: the open one is not" wait "$curl"

@@ -573,6 +573,13 @@ def misled(port):
         scenario(port + number)
 
 
+def listen(port):
+    """A client that has nothing to say."""
+    client = Client(port)
+    client.shake()
+    client.so_far()
+
+
 def speak(port):
     """A request, once. What comes of it is for others to see."""
     client = Client(port)

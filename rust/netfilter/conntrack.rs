@@ -75,6 +75,8 @@ pub enum Status {
     DstNatDone = bindings::ip_conntrack_status_IPS_DST_NAT_DONE_BIT,
     /// Packets do not extend the entry's life.
     FixedTimeout = bindings::ip_conntrack_status_IPS_FIXED_TIMEOUT_BIT,
+    /// The entry does not give way to others when the table is full.
+    Assured = bindings::ip_conntrack_status_IPS_ASSURED_BIT,
 }
 
 impl Status {
