@@ -192,26 +192,34 @@ pub(crate) fn choose(net: &Net, ct: &Conn, waiting: &Waiting) -> bool {
 /// Ends the wait of `ct`, or its opening.
 pub(crate) fn end(net: &Net, ct: &Conn) {
     // The last word of one that is being opened is something else.
-    if matches!(phase(ct), Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone) {
+    if matches!(
+        phase(ct),
+        Phase::Waiting(_) | Phase::Refused(_) | Phase::Gone
+    ) {
         take(net, ct);
     }
     ct.delete();
 }
 
 /// Ends the wait of `ct`, whose client wants that: not when an engine knows of it, or it could go on
-/// somewhere else in the stream that the engine believes to know.
+/// somewhere else in the stream that the engine believes to know. Whether it has ended.
 pub(crate) fn let_go(net: &Net, ct: &Conn) -> bool {
-    match phase(ct) {
-        Phase::Waiting(_) => {
-            let pending = &pernet::state::<Relay>(net).pending;
-            pending.unless_spoken(ct, || end(net, ct))
-        }
-        Phase::Refused(_) => false,
-        _ => {
-            end(net, ct);
-            true
-        }
+    if let Phase::Waiting(_) | Phase::Refused(_) = phase(ct) {
+        let pending = &pernet::state::<Relay>(net).pending;
+        return pending.unless_spoken(ct, || end(net, ct));
     }
+    end(net, ct);
+    true
+}
+
+/// Whether the client of `ct`, which waits or did, has said anything that an engine may know.
+pub(crate) fn has_spoken(ct: &Conn) -> bool {
+    ct.is(Status::Assured)
+}
+
+/// It is about to. Conntrack must not forget it for lack of room, either.
+pub(crate) fn speaks(ct: &Conn) {
+    ct.set(Status::Assured);
 }
 
 /// Refuses the client of `ct` from now on; `false` when it does not wait any more.

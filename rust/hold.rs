@@ -450,7 +450,9 @@ fn control(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
         return Verdict::Accept;
     };
     // The server has not heard of the client.
-    let client = skb.ip().map(|ip| SocketAddr::new(ip.src, segment.src_port()));
+    let client = skb
+        .ip()
+        .map(|ip| SocketAddr::new(ip.src, segment.src_port()));
     if client != Some(ct.flow().client) || !skb.tcp_checksum_ok(place.family, thoff) {
         return Verdict::Drop;
     }
@@ -522,10 +524,9 @@ fn sift(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
     if direction == Direction::Reply || !skb.tcp_checksum_ok(place.family, thoff) {
         return Verdict::Drop;
     }
-    let table = &pernet::state::<Relay>(net).pending;
     if segment.is_syn() {
-        let is_silent = !is_refused && table.with(&ct, |_| ()).is_none();
-        return if is_silent && gate::is_new_syn(&phase, &segment) {
+        // Who has said nothing may begin anew.
+        return if !gate::has_spoken(&ct) && gate::is_new_syn(&phase, &segment) {
             Verdict::Accept
         } else {
             Verdict::Drop
@@ -537,7 +538,7 @@ fn sift(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
     if is_refused || handshake::span(&waiting, &segment).is_none() {
         return Verdict::Drop;
     }
-    table.wait(net, &ct, &waiting);
+    pernet::state::<Relay>(net).pending.wait(net, &ct, &waiting);
     if self::waiting(net, &ct, skb, thoff, &segment, Standing::Shown)
         || is_chosen(net, skb, &ct, &segment)
     {

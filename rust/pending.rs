@@ -419,18 +419,18 @@ impl Table {
     /// Has the client of `ct`, which waits, in the table, if there is memory for that.
     pub(crate) fn wait(&self, net: &Net, ct: &Conn, waiting: &Waiting) {
         if self.with(ct, |_| ()).is_none() {
-            // An engine is to know of it: it must not be forgotten.
-            ct.set(Status::Assured);
+            gate::speaks(ct);
             // Without it nothing is held, and that is counted.
             let _ = insert(net, ct, Pending::waiting(ct, waiting));
         }
     }
 
-    /// Calls `end` if the client of `ct`, which waits, has not said anything; whether it has not.
+    /// Calls `end` if the client of `ct`, which waits or did, has not said anything; whether it has not.
     pub(crate) fn unless_spoken(&self, ct: &Conn, end: impl FnOnce()) -> bool {
-        // Who is not in the table yet holds nothing any more: see `Inner::keep`.
-        self.locked(|inner| {
-            let is_silent = inner.client(ct).is_none();
+        // Under the lock: who is about to speak, on another CPU, holds nothing any more then, and the engine
+        // sees nothing. See `Inner::keep`.
+        self.locked(|_| {
+            let is_silent = !gate::has_spoken(ct);
             if is_silent {
                 end();
             }
