@@ -213,7 +213,7 @@ impl Queue {
         let count = self
             .nodes()
             .filter(|node| !new.span.covers(&node.held.span))
-            .count();
+            .fold(0usize, |count, _| count.wrapping_add(1));
         if count >= MAX_SEGMENTS {
             return Err(ENOSPC);
         }
