@@ -7,8 +7,9 @@
 //! its namespace. `enter` fills it while it is still unconfirmed, and so known to one CPU. After that
 //! it is changed by compare-and-exchange on the last word: `choose` and `take` end the wait, and who has
 //! won deletes the entry; `bar` has it refused. Everybody else reads. A client that resets ends its wait
-//! (`hold`), and is refused if it has said anything. When the module goes, `relay` deletes what waits; should an entry be missed, the kernel's own
-//! guard (see `conntrack::hold`) drops its packets without us, until it times out.
+//! (`hold`), and is refused if it has said anything. When the module goes, `relay` deletes what waits;
+//! should an entry be missed, the kernel's own guard (see `conntrack::hold`) drops its packets without us,
+//! until it times out.
 
 use crate::{
     answer, hold, module_parameters,
@@ -83,8 +84,7 @@ impl Gate {
 /// Whether nobody waits, and no connection is being opened.
 #[inline]
 pub(crate) fn is_idle(net: &Net) -> bool {
-    let state = pernet::state::<Relay>(net);
-    state.gate.total.glance() == 0 && state.pending.is_empty()
+    has_none(net) && pernet::state::<Relay>(net).pending.is_empty()
 }
 
 /// Whether nobody waits.

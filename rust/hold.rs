@@ -165,10 +165,6 @@ impl Queue {
         core::iter::successors(self.first.as_deref(), |node| node.next.as_deref())
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Held> + Clone {
-        self.nodes().map(|node| &node.held)
-    }
-
     fn judged(&self) -> impl Iterator<Item = &Held> + Clone {
         self.nodes()
             .filter(|node| node.standing == Standing::Judged)
@@ -183,8 +179,13 @@ impl Queue {
 
     /// How much memory it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.iter()
-            .fold(0, |sum: usize, held| sum.wrapping_add(held.size()))
+        self.size_if(|_| true)
+    }
+
+    fn size_if(&self, counts: impl Fn(&Node) -> bool) -> usize {
+        self.nodes()
+            .filter(|node| counts(node))
+            .fold(0, |sum: usize, node| sum.wrapping_add(node.held.size()))
     }
 
     /// What to do with `new`, of which nothing may be said otherwise than by all that is held.
@@ -198,9 +199,7 @@ impl Queue {
 
     /// How much memory [`Queue::push`] will free for `new`, in bytes.
     pub(crate) fn replaced(&self, new: &Held, standing: Standing) -> usize {
-        self.nodes()
-            .filter(|node| node.gives_way(&new.span, standing))
-            .fold(0, |sum: usize, node| sum.wrapping_add(node.held.size()))
+        self.size_if(|node| node.gives_way(&new.span, standing))
     }
 
     /// Holds `new`, which brings something new, and instead of those whose bytes are all in it: of what has
@@ -450,10 +449,7 @@ fn control(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
         return Verdict::Accept;
     };
     // The server has not heard of the client.
-    let client = skb
-        .ip()
-        .map(|ip| SocketAddr::new(ip.src, segment.src_port()));
-    if client != Some(ct.flow().client) || !skb.tcp_checksum_ok(place.family, thoff) {
+    if !is_from_client(skb, &segment, &ct.flow()) || !skb.tcp_checksum_ok(place.family, thoff) {
         return Verdict::Drop;
     }
     if segment.is_rst() {
@@ -503,16 +499,13 @@ fn sift(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
         _ => return Verdict::Accept,
     };
     let phase = gate::phase(&ct);
-    let is_refused = matches!(phase, Phase::Refused(_));
-    let waiting = match phase {
-        Phase::Waiting(waiting) | Phase::Refused(waiting) => Some(waiting),
-        Phase::Gone => None,
-        _ => return Verdict::Accept,
-    };
+    if !phase.is_in_progress() {
+        return Verdict::Accept;
+    }
     let Some((thoff, segment)) = skb.segment(place.family) else {
         return Verdict::Drop;
     };
-    let Some(waiting) = waiting else {
+    let (Phase::Waiting(waiting) | Phase::Refused(waiting)) = phase else {
         let is_chosen = is_chosen(net, skb, &ct, &segment);
         gate::end(net, &ct);
         return if is_chosen {
@@ -532,10 +525,14 @@ fn sift(skb: &mut SkBuff, place: Place<'_>) -> Verdict {
             Verdict::Drop
         };
     }
-    if is_refused && handshake::belongs(&waiting, &segment) {
-        return gate::refuse_early(net, skb, &segment);
+    if let Phase::Refused(_) = phase {
+        return if handshake::belongs(&waiting, &segment) {
+            gate::refuse_early(net, skb, &segment)
+        } else {
+            Verdict::Drop
+        };
     }
-    if is_refused || handshake::span(&waiting, &segment).is_none() {
+    if handshake::span(&waiting, &segment).is_none() {
         return Verdict::Drop;
     }
     pernet::state::<Relay>(net).pending.wait(net, &ct, &waiting);
@@ -715,10 +712,7 @@ fn late(
         return false;
     };
     let flow = new.flow();
-    let client = skb
-        .ip()
-        .map(|ip| SocketAddr::new(ip.src, segment.src_port()));
-    if client != Some(flow.client) {
+    if !is_from_client(skb, segment, &flow) {
         return false;
     }
     match gate::phase(&new) {
@@ -737,6 +731,14 @@ fn late(
         }
         _ => false,
     }
+}
+
+/// Whether the client of `flow` has sent the packet.
+fn is_from_client(skb: &SkBuff, segment: &Segment, flow: &Flow) -> bool {
+    let sender = skb
+        .ip()
+        .map(|ip| SocketAddr::new(ip.src, segment.src_port()));
+    sender == Some(flow.client)
 }
 
 /// The TCP header of `skb` and where it is, if the packet carries data and is whole.

@@ -545,10 +545,7 @@ def successor(port):
 
 def renewed(port):
     """A SYN where the engine has read to, as if the request behind it began a stream."""
-    client = Client(port)
-    client.shake()
-    client.send(ACK | PSH, data=BANNER)
-    client.so_far()
+    client = murmur(port)
     client.send(SYN, len(BANNER))
     for _ in range(3):
         client.send(ACK | PSH, at=1 + len(BANNER), data=REQUEST)
@@ -557,10 +554,7 @@ def renewed(port):
 
 def leaping(port):
     """An ACK so far away that it can be no part of the stream, nor then what follows where it was."""
-    client = Client(port)
-    client.shake()
-    client.send(ACK | PSH, data=BANNER)
-    client.so_far()
+    client = murmur(port)
     for _ in range(3):
         client.send(ACK, at=1 << 30)
         client.send(ACK | PSH, at=1 + len(BANNER), data=REQUEST)
@@ -609,6 +603,7 @@ def murmur(port):
     client.shake()
     client.send(ACK | PSH, data=BANNER)
     client.so_far()
+    return client
 
 
 def replaced(port):
