@@ -5,7 +5,7 @@
 #
 # Changing rules from afar: examples/servers.m4, and iptables-apply, which puts the old ones
 # back unless somebody who can still connect says that all is well. The lines are those of
-# the README.
+# docs/operating.md.
 
 . "$(dirname "$0")/lib.sh"
 

@@ -3,7 +3,7 @@
 """blobs.py SCENARIO...: hands the kernel rules that no iptables would.
 
 $BACKEND says by which way, legacy (setsockopt) or nft (netlink), and $FAMILY for which
-version of IP. For each rule there is a model, made of what the README and the headers in
+version of IP. For each rule there is a model, made of what the documentation and the headers in
 include/uapi promise: it says which errors the rule may get, none if it is valid, and
 what the module is to log. A valid rule has to be read back as it was given.
 

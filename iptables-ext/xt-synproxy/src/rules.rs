@@ -254,7 +254,7 @@ fn commands(steps: &[Step], is_ipv6: bool) -> String {
     text
 }
 
-/// For `iptables-restore`. The table filter comes first: should anything fail to load, a gate is shut.
+/// For `iptables-restore`. The table filter comes first: should mangle fail to load, a gate is shut.
 fn file(steps: &[Step], is_ipv6: bool) -> String {
     let restore = if is_ipv6 {
         "ip6tables-restore"
