@@ -122,6 +122,8 @@ room() {
 
 every_state 4400
 wakes
+# They are gone before who waits longer, or what that one says may find no room in time.
+ipt -I FORWARD 3 -s "$raw_client" -p tcp --dport 80 -m spstate --none -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 --timeout 10
 before=$(counted hold_full)
 ok "what is held takes all its memory: by greedy clients" raw many_greedy 5400
 ok "what is held takes all its memory: there is no room" no_room
