@@ -102,6 +102,9 @@ is() { ok "$1" equal "$2" "$3"; }
 equal() { [ "$1" = "$2" ] || { echo "got '$1', wanted '$2'" && false; }; }
 not() { ! "$@"; }
 
+# KASAN, kmemleak and the like: slow, and keeps for a while what is freed.
+is_debug_kernel() { [ -e /sys/kernel/debug/kmemleak ]; }
+
 skip() {
 	count=$((count + 1))
 	echo "ok $count - $1 # SKIP $2"

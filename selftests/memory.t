@@ -17,7 +17,7 @@ none_left() { [ -z "$(tracked -p tcp)" ] && [ "$(entry_count)" -lt 10 ]; }
 is_back() { [ "$(each)" -lt 20 ]; }
 # has_bytes TEXT COMMAND...: a test of that, where what is freed can be seen to be.
 has_bytes() {
-	if [ -e /sys/kernel/debug/kmemleak ]; then
+	if is_debug_kernel; then
 		skip "$1" "a debug kernel keeps for a while what is freed"
 	else
 		ok "$@"

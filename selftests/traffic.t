@@ -7,7 +7,10 @@
 
 . "$(dirname "$0")/lib.sh"
 
-PAGES=1000
+PAGES=1000 patience=1
+if is_debug_kernel; then
+	PAGES=100 patience=10
+fi
 
 proxy="SYNPROXY --sack-perm --timestamp --wscale 7 --mss $mss"
 
@@ -37,14 +40,14 @@ statistic() { fw conntrack -S | tr ' ' '\n' | awk -F= -v name="$1" '$1 == name {
 connections() { seen client "$SYN" | awk '{ print $3, $5, $9 }' | sort -u | wc -l; }
 
 # troubles SIDE: a connection that was reset before both had said all, or that stood
-# still for more than a second though something was on its way, or though the window
+# still for more than $patience seconds though something was on its way, or though the window
 # was yet to be opened that the proxy's SYN,ACK had left shut.
 #
 # An endpoint's FIN that it sent once more, for nothing, can make the other one answer
 # with a reset when all is over. And if there was no beat either, it was the machine
 # that stood still.
 troubles() {
-	seen "$1" "tcp or udp port 9" | awk '
+	seen "$1" "tcp or udp port 9" | awk -v patience="$patience" '
 		function is_after(a, b) { return a != b && (a - b + 2 ^ 32) % 2 ^ 32 < 2 ^ 31 }
 		# The last number behind a word.
 		function number(word, text) {
@@ -73,7 +76,7 @@ troubles() {
 				delete sent[way]; delete acked[way]; delete closed[way]
 				delete sent[back]; delete acked[back]; delete closed[back]
 			}
-			if (id in last && $1 - last[id] > 1 && beats - beat[id] >= 3 && !(id in over) &&
+			if (id in last && $1 - last[id] > patience && beats - beat[id] >= 3 && !(id in over) &&
 			    (id in shut || is_waiting(way, back) || is_waiting(back, way)))
 				print "stood still for", $1 - last[id], "s:", $0
 			last[id] = $1
