@@ -288,23 +288,27 @@ modules-%:
 	@kdir=$$(scripts/uml $* --kdir) && \
 		$(MAKE) --no-print-directory module injector KDIR="$$kdir" MODULES=build/uml-$*
 
-# $(call debug,ENVIRONMENT,TESTS): in a kernel that looks for bugs.
-debug = '$(MAKE) --no-print-directory -s modules-debug >&2 && \
-	scripts/uml debug --timeout $(1) --out build/vm-debug -- env $(2) selftests/run --backend nft $(3)'
+# $(call debug,SECONDS,NAME,ENVIRONMENT,TESTS): in a kernel that looks for bugs, with build/debug/NAME for its logs.
+debug = scripts/uml debug --timeout $(1) --out build/debug/$(2) -- env $(3) selftests/run --backend nft $(4)
 # With "make check" those of which nothing else is like them, with less of each.
 debug_little := RULES=5 NAMESPACES=30 RELOADS=3 \
 	SCENARIOS="^(close_by_client|data_while_opening|fragments_client|second_segment_before_first)\$$"
 debug_much   := RULES=50 NAMESPACES=1000 RELOADS=200 BLOBS=5000 PACKETS=200000
+modules_debug := $(MAKE) --no-print-directory -s modules-debug >&2
 
 check:
-	@scripts/tap scripts/check -- selftests/packages $(call debug,1800,$(debug_little),--family 4 faults.t churn.t) -- $(foreach family,4 6, \
+	@scripts/tap scripts/check -- selftests/packages \
+		'$(modules_debug) && $(call debug,1800,little,$(debug_little),--family 4 faults.t churn.t)' -- $(foreach family,4 6, \
 		'scripts/vm --timeout 4800 --out build/vm-ipv$(family) -- selftests/run --family $(family)')
 
 check-packages:
 	@scripts/tap selftests/packages
 
+# A machine for each file and version of IP: what one finds hides nothing of the next.
 check-debug: extension examples fuzzer
-	@scripts/tap $(call debug,14400,$(debug_much),$(TESTS))
+	@$(modules_debug)
+	@scripts/tap $(foreach file,$(or $(TESTS),$(notdir $(sort $(wildcard selftests/*.t)))), -- \
+		$(foreach family,4 6,'$(call debug,3600,$(basename $(file))-$(family),$(debug_much),--family $(family) $(file))'))
 
 check-host:
 	cargo test --locked --package synproxy-tcp --package synproxy-tcp-fuzz

@@ -7,9 +7,9 @@
 
 . "$(dirname "$0")/lib.sh"
 
-PAGES=1000 patience=1
+PAGES=1000 parallel=50 patience=1
 if is_debug_kernel; then
-	PAGES=100 patience=10
+	PAGES=100 parallel=5 patience=10
 fi
 
 proxy="SYNPROXY --sack-perm --timestamp --wscale 7 --mss $mss"
@@ -135,7 +135,7 @@ takes_next() { [ "$(grep -c "Server listening" "$tmp/iperf")" -ge "$rounds" ]; }
 pages() {
 	rm -rf "$tmp/got"
 	mkdir "$tmp/got"
-	client curl -sS --no-progress-meter --parallel --parallel-max 50 --max-time 300 \
+	client curl -sS --no-progress-meter --parallel --parallel-max "$parallel" --max-time 300 \
 		-o "$tmp/got/#1" "$(url "/64k?[1-$PAGES]")"
 }
 all_the_same() {
