@@ -15,6 +15,7 @@ each() { echo $((($(memory) - before) / clients)); }
 entry_count() { fw conntrack -C; }
 none_left() { [ -z "$(tracked -p tcp)" ] && [ "$(entry_count)" -lt 10 ]; }
 is_back() { [ "$(each)" -lt 20 ]; }
+is_an_entry() { [ "$1" -ge 256 ] && [ "$1" -lt 400 ]; }
 # has_bytes TEXT COMMAND...: a test of that, where what is freed can be seen to be.
 has_bytes() {
 	if is_debug_kernel; then
@@ -40,7 +41,7 @@ before=$(memory)
 ok "$clients clients wait" raw crowd 20000
 is "each has an entry" "$(tracked -p tcp | wc -l)" $clients
 bytes=$(each)
-has_bytes "which takes $bytes bytes, and is all that there is of it" [ "$bytes" -ge 256 ] && [ "$bytes" -lt 400 ]
+has_bytes "which takes $bytes bytes, and is all that there is of it" is_an_entry "$bytes"
 is "none of them for longer than its time and the life of its cookie" "$(too_long)" 0
 
 # In one family only: it takes its time.
